@@ -1,0 +1,12 @@
+//! Ground floor: ids, durations and sizes as people write them, tracked tasks, the shutdown token.
+//!
+//! Nothing here knows any other room, and nothing here knows what a proxy is.
+
+mod ids;
+mod shutdown;
+mod tasks;
+pub mod units;
+
+pub use ids::{RequestId, SessionId};
+pub use shutdown::Shutdown;
+pub use tasks::Tasks;

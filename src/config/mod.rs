@@ -1,0 +1,39 @@
+//! TOML text in, each room's settings out, or every mistake at once with file, line, key and what
+//! would be valid. The only room that knows TOML. No sockets, no runtime.
+
+use std::net::SocketAddr;
+
+use crate::{admin, listen, route, serve, tls, upstream};
+
+/// A whole configuration: each room's settings, cross-checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Worker threads; `None`: one per core.
+    pub threads: Option<usize>,
+    /// Never empty.
+    pub listeners: Vec<Listener>,
+    /// What `route::BackendId` counts in.
+    pub backends: Vec<upstream::Settings>,
+    /// In the file's order.
+    pub routes: Vec<route::Route>,
+    /// Limits, times, trust.
+    pub serve: serve::Settings,
+    /// `None`: no admin listener.
+    pub admin: Option<admin::Settings>,
+    /// One line for each request and tunnel.
+    pub records: bool,
+}
+
+/// One listener with what is spoken on it.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// The socket.
+    pub listen: listen::Settings,
+    /// `None`: plain HTTP.
+    pub tls: Option<tls::ServerSettings>,
+    /// Send every plain request to `https` on this port (443 is not shown); a WebSocket offer gets 403.
+    pub redirect_https: Option<u16>,
+}
+
+#[allow(dead_code)]
+type Unused = SocketAddr;

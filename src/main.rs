@@ -1,0 +1,3 @@
+//! The binary: exit codes, logging, runtime. Everything else is the library's.
+
+fn main() {}

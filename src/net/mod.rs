@@ -1,0 +1,15 @@
+//! Byte streams as concrete types: one enum for every transport, its options and its addresses.
+//!
+//! The only room besides `tls` that names TLS stream types. It moves bytes and knows no protocol,
+//! but for the end of an h1 head (`tap`), which only hyper's input is cut at.
+
+mod address;
+mod linger;
+mod options;
+mod stream;
+mod tap;
+
+pub use address::Peer;
+
+pub use options::{reset_on_close, tune, unsent};
+pub use stream::{Socket, Stream};

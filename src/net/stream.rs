@@ -1,0 +1,190 @@
+//! The one stream type: TCP or unix, bare or under TLS, with bytes that were read too early in front.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::{client, server};
+
+/// A connected socket.
+#[derive(Debug)]
+pub enum Socket {
+    /// TCP over IPv4 or IPv6.
+    Tcp(TcpStream),
+    /// A unix stream socket.
+    Unix(UnixStream),
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(s) => Pin::new(s).poll_read(cx, buf),
+            Self::Unix(s) => Pin::new(s).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(s) => Pin::new(s).poll_write(cx, buf),
+            Self::Unix(s) => Pin::new(s).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+            Self::Unix(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(s) => Pin::new(s).poll_flush(cx),
+            Self::Unix(s) => Pin::new(s).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(s) => Pin::new(s).poll_shutdown(cx),
+            Self::Unix(s) => Pin::new(s).poll_shutdown(cx),
+        }
+    }
+}
+
+/// How the bytes travel.
+#[derive(Debug)]
+enum Transport {
+    Plain(Socket),
+    // Boxed: a rustls connection is over a kilobyte, and most streams are plain.
+    TlsServer(Box<server::TlsStream<Socket>>),
+    TlsClient(Box<client::TlsStream<Socket>>),
+}
+
+/// A byte stream to a peer.
+///
+/// Invariant: the bytes given to [`Stream::unread`] are read before any byte of the transport.
+#[derive(Debug)]
+pub struct Stream {
+    front: Bytes,
+    transport: Transport,
+}
+
+impl From<Socket> for Stream {
+    fn from(socket: Socket) -> Self {
+        Self { front: Bytes::new(), transport: Transport::Plain(socket) }
+    }
+}
+
+impl From<server::TlsStream<Socket>> for Stream {
+    fn from(tls: server::TlsStream<Socket>) -> Self {
+        Self { front: Bytes::new(), transport: Transport::TlsServer(Box::new(tls)) }
+    }
+}
+
+impl From<client::TlsStream<Socket>> for Stream {
+    fn from(tls: client::TlsStream<Socket>) -> Self {
+        Self { front: Bytes::new(), transport: Transport::TlsClient(Box::new(tls)) }
+    }
+}
+
+impl Stream {
+    /// Puts bytes back: they are read next, before those that were put back earlier.
+    pub fn unread(&mut self, bytes: Bytes) {
+        if self.front.is_empty() {
+            self.front = bytes;
+        } else if !bytes.is_empty() {
+            self.front = [bytes.as_ref(), self.front.as_ref()].concat().into();
+        }
+    }
+
+    /// The socket beneath, for its options.
+    pub fn socket(&self) -> &Socket {
+        match &self.transport {
+            Transport::Plain(socket) => socket,
+            Transport::TlsServer(tls) => tls.get_ref().0,
+            Transport::TlsClient(tls) => tls.get_ref().0,
+        }
+    }
+
+    /// Whether TLS is spoken on it.
+    pub fn is_tls(&self) -> bool {
+        !matches!(self.transport, Transport::Plain(_))
+    }
+
+    /// Reads from the socket beneath TLS: for discarding what a peer still sends after our end.
+    pub(super) fn poll_read_raw(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let socket = match &mut self.transport {
+            Transport::Plain(socket) => socket,
+            Transport::TlsServer(tls) => tls.get_mut().0,
+            Transport::TlsClient(tls) => tls.get_mut().0,
+        };
+        Pin::new(socket).poll_read(cx, buf)
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.front.has_remaining() {
+            let n = this.front.len().min(buf.remaining());
+            buf.put_slice(&this.front.split_to(n));
+            if this.front.is_empty() {
+                this.front = Bytes::new(); // lets the allocation go
+            }
+            return Poll::Ready(Ok(()));
+        }
+        match &mut this.transport {
+            Transport::Plain(s) => Pin::new(s).poll_read(cx, buf),
+            Transport::TlsServer(s) => Pin::new(s.as_mut()).poll_read(cx, buf),
+            Transport::TlsClient(s) => Pin::new(s.as_mut()).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().transport {
+            Transport::Plain(s) => Pin::new(s).poll_write(cx, buf),
+            Transport::TlsServer(s) => Pin::new(s.as_mut()).poll_write(cx, buf),
+            Transport::TlsClient(s) => Pin::new(s.as_mut()).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().transport {
+            Transport::Plain(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+            Transport::TlsServer(s) => Pin::new(s.as_mut()).poll_write_vectored(cx, bufs),
+            Transport::TlsClient(s) => Pin::new(s.as_mut()).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().transport {
+            Transport::Plain(s) => Pin::new(s).poll_flush(cx),
+            Transport::TlsServer(s) => Pin::new(s.as_mut()).poll_flush(cx),
+            Transport::TlsClient(s) => Pin::new(s.as_mut()).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().transport {
+            Transport::Plain(s) => Pin::new(s).poll_shutdown(cx),
+            Transport::TlsServer(s) => Pin::new(s.as_mut()).poll_shutdown(cx),
+            Transport::TlsClient(s) => Pin::new(s.as_mut()).poll_shutdown(cx),
+        }
+    }
+}
