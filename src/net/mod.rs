@@ -11,5 +11,7 @@ mod tap;
 
 pub use address::Peer;
 
+pub use linger::{LINGER_BYTES, LINGER_TIME, lingering_close};
 pub use options::{reset_on_close, tune, unsent};
 pub use stream::{Socket, Stream};
+pub use tap::{Clock, Tap, TapHandle, TapTimes};

@@ -1,1 +1,485 @@
-//! tap
+//! What stands between a socket and hyper's server: it cuts the input of h1 at the end of each head.
+//!
+//! hyper parses heads and frames bodies; this does neither. It finds where a head ends, and gives four
+//! things that hyper has no word for:
+//! - the head as the client spelled it, for the handshake that we write to the backend ourselves;
+//! - the bytes behind a WebSocket offer, held here until it is known what they are;
+//! - EOF noticed while such bytes wait (RFC 6455 knows no half-close before the answer);
+//! - three clocks: for an unfinished head, for an idle connection, for a peer that takes no bytes.
+//!
+//! Invariant: while the input is in step, hyper's buffer is empty when the service is called, so all
+//! bytes behind the head are here. A request pipelined right behind a body breaks the step until the
+//! next pause; then `request` says so and the caller takes the safe side.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::Stream;
+
+/// The most that is held behind an offer; the kernel keeps the rest.
+const HELD_BYTES: usize = 64 << 10;
+
+/// How long a connection may stand still, in each way that it can.
+#[derive(Clone, Copy, Debug)]
+pub struct TapTimes {
+    /// From a head's first byte to its last.
+    pub head: Duration,
+    /// Without a byte of the next head.
+    pub keep_alive: Duration,
+    /// With bytes for the peer of which it takes none.
+    pub send: Duration,
+}
+
+/// Which clock ended a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// A head was begun and not finished in time.
+    Head,
+    /// Nothing came in time.
+    Idle,
+    /// The peer took nothing in time.
+    Send,
+}
+
+/// What the input is being read as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// A head, up to its end.
+    Head,
+    /// A whole head is with hyper, the service has not been called yet.
+    Delivered,
+    /// A body, or anything else: passed on unseen.
+    Pass,
+    /// What follows an offer: held, nothing reaches hyper but EOF.
+    Gate,
+}
+
+/// The line of a head that is being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    Empty,
+    /// One CR: an empty line, if LF comes next.
+    Cr,
+    Text,
+}
+
+#[derive(Debug)]
+struct State {
+    mode: Mode,
+    /// The head so far, as it came.
+    head: Vec<u8>,
+    /// What the line being read holds so far.
+    line: Line,
+    /// Bytes read from the stream that hyper has not got.
+    held: BytesMut,
+    /// A request is being served: no clock runs.
+    serving: bool,
+    /// When the clock in force began.
+    since: Instant,
+    expired: Option<Clock>,
+}
+
+impl State {
+    /// Takes in bytes of a head; how many of them belong to it, and whether it is whole.
+    ///
+    /// hyper takes a bare LF as a line end and skips empty lines before the request line: so here.
+    fn scan(&mut self, bytes: &[u8]) -> (usize, bool) {
+        let mut taken = 0;
+        for piece in bytes.split_inclusive(|&b| b == b'\n') {
+            taken += piece.len();
+            let (text, ended) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
+            self.line = match (self.line, text) {
+                (line, b"") => line,
+                (Line::Empty, b"\r") => Line::Cr,
+                _ => Line::Text,
+            };
+            let blank = ended && self.line != Line::Text;
+            if !self.head.is_empty() || self.line == Line::Text {
+                self.head.extend_from_slice(piece);
+                if blank {
+                    return (taken, true);
+                }
+            }
+            if ended {
+                self.line = Line::Empty;
+            }
+        }
+        (taken, false)
+    }
+
+    fn start_head(&mut self) {
+        self.mode = Mode::Head;
+        self.line = Line::Empty;
+        self.head.clear();
+        self.head.shrink_to(1024); // a large head is not kept for the idle time
+    }
+}
+
+/// The input and output of one h1 connection.
+#[derive(Debug)]
+pub struct Tap {
+    stream: Stream,
+    state: Arc<Mutex<State>>,
+    times: TapTimes,
+    clock: Option<Pin<Box<Sleep>>>,
+    /// Runs while the peer takes nothing.
+    stall: Option<Pin<Box<Sleep>>>,
+}
+
+/// The service's hold on its connection's tap.
+#[derive(Clone, Debug)]
+pub struct TapHandle(Arc<Mutex<State>>);
+
+impl Tap {
+    /// Puts a tap on `stream`, at the start of a head.
+    pub fn new(stream: Stream, times: TapTimes) -> (Self, TapHandle) {
+        let state = Arc::new(Mutex::new(State {
+            mode: Mode::Head,
+            head: Vec::new(),
+            line: Line::Empty,
+            held: BytesMut::new(),
+            serving: false,
+            since: Instant::now(),
+            expired: None,
+        }));
+        let handle = TapHandle(state.clone());
+        (Self { stream, state, times, clock: None, stall: None }, handle)
+    }
+
+    /// For a connection without h1 heads: only the clock of sending runs.
+    pub fn passing(stream: Stream, times: TapTimes) -> (Self, TapHandle) {
+        let (tap, handle) = Self::new(stream, times);
+        {
+            let mut state = lock(&tap.state);
+            state.mode = Mode::Pass;
+            state.serving = true;
+        }
+        (tap, handle)
+    }
+
+    /// Whether TLS is spoken on it.
+    pub fn is_tls(&self) -> bool {
+        self.stream.is_tls()
+    }
+
+    /// The stream, and the bytes that hyper has not got, in order.
+    pub fn into_parts(self) -> (Stream, Bytes) {
+        let held = std::mem::take(&mut lock(&self.state).held).freeze();
+        (self.stream, held)
+    }
+
+    fn poll_clock(&mut self, cx: &mut Context<'_>) -> Poll<Clock> {
+        let (which, deadline) = {
+            let state = lock(&self.state);
+            if state.serving {
+                return Poll::Pending; // hyper reads again when the answer is out
+            }
+            let begun = !state.head.is_empty();
+            if begun { (Clock::Head, state.since + self.times.head) } else { (Clock::Idle, state.since + self.times.keep_alive) }
+        };
+        let clock = self.clock.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        // A sleep that ends too early is set anew when it ends: no timer is moved per request. One that
+        // ends too late is moved now.
+        if clock.deadline() > deadline {
+            clock.as_mut().reset(deadline);
+        }
+        while clock.as_mut().poll(cx).is_ready() {
+            if clock.deadline() >= deadline {
+                lock(&self.state).expired = Some(which);
+                return Poll::Ready(which);
+            }
+            clock.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+
+    /// What writing came to; an error where the peer has taken nothing for too long.
+    fn or_stalled<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stall = None;
+            return written;
+        }
+        let time = self.times.send;
+        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(time)));
+        if stall.as_mut().poll(cx).is_ready() {
+            lock(&self.state).expired = Some(Clock::Send);
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Poll::Pending
+    }
+
+    /// Reads into `held` until there is an end, an error, or enough.
+    fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut piece = [0; 4096];
+        while lock(&self.state).held.len() < HELD_BYTES {
+            let mut read = ReadBuf::new(&mut piece);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
+                Poll::Ready(Ok(())) if read.filled().is_empty() => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) => lock(&self.state).held.extend_from_slice(read.filled()),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => break,
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl AsyncRead for Tap {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if lock(&this.state).mode == Mode::Gate {
+            return this.poll_hold(cx);
+        }
+        let before = buf.filled().len();
+        {
+            let mut state = lock(&this.state);
+            let n = state.held.len().min(buf.remaining());
+            if let Some(held) = state.held.get(..n).filter(|_| n > 0) {
+                buf.put_slice(held);
+                state.held.advance(n);
+            }
+        }
+        if buf.filled().len() == before {
+            match Pin::new(&mut this.stream).poll_read(cx, buf) {
+                Poll::Ready(result) => result?,
+                Poll::Pending => {
+                    return this.poll_clock(cx).map(|_| Err(io::ErrorKind::TimedOut.into()));
+                }
+            }
+        }
+        let mut state = lock(&this.state);
+        let fresh = buf.filled().get(before..).unwrap_or_default();
+        match state.mode {
+            Mode::Head if !fresh.is_empty() => {
+                if state.head.is_empty() && !state.serving {
+                    state.since = Instant::now();
+                }
+                let (taken, whole) = state.scan(fresh);
+                if whole {
+                    state.mode = Mode::Delivered;
+                    let rest = fresh.get(taken..).unwrap_or_default();
+                    // In front of what is held: `fresh` may itself have come from there.
+                    if !rest.is_empty() {
+                        let behind = state.held.split();
+                        state.held.extend_from_slice(rest);
+                        state.held.extend_from_slice(&behind);
+                    }
+                    buf.set_filled(before + taken);
+                }
+            }
+            // hyper wants more than we took for the whole head: it reads the input otherwise than we do.
+            Mode::Delivered => state.mode = Mode::Pass,
+            Mode::Head | Mode::Pass | Mode::Gate => {}
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Tap {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.or_stalled(cx, polled)
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.or_stalled(cx, polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_flush(cx);
+        this.or_stalled(cx, polled)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_shutdown(cx);
+        this.or_stalled(cx, polled)
+    }
+}
+
+impl TapHandle {
+    /// The service was called with a request. For an offer, gives its head as it came, and from now on
+    /// holds what follows; `None` where the input is out of step.
+    pub fn request(&self, is_offer: bool, has_body: bool) -> Option<Vec<u8>> {
+        let mut state = lock(&self.0);
+        state.serving = true;
+        let in_step = state.mode == Mode::Delivered;
+        let head = if is_offer && in_step { Some(std::mem::take(&mut state.head)) } else { None };
+        state.start_head();
+        if is_offer {
+            state.mode = Mode::Gate;
+        } else if has_body {
+            state.mode = Mode::Pass;
+        }
+        head
+    }
+
+    /// The request's body has been read to its end: a head comes next.
+    pub fn body_ended(&self) {
+        let mut state = lock(&self.0);
+        if state.mode == Mode::Pass && state.held.is_empty() {
+            state.start_head();
+        }
+    }
+
+    /// The offer came to nothing. Whether bytes follow it, which must not be read as a request; where
+    /// none do, the connection goes on with the next head.
+    pub fn offer_refused(&self) -> bool {
+        let mut state = lock(&self.0);
+        if state.held.is_empty() {
+            state.start_head();
+            return false;
+        }
+        true // the gate stays shut
+    }
+
+    /// The answer is out: the clock of an idle connection begins.
+    pub fn answered(&self) {
+        let mut state = lock(&self.0);
+        state.serving = false;
+        state.since = Instant::now();
+    }
+
+    /// Which clock ended the connection, where one did.
+    pub fn expired(&self) -> Option<Clock> {
+        lock(&self.0).expired
+    }
+
+    /// Whether a request was begun but not finished when the connection ended.
+    pub fn mid_head(&self) -> bool {
+        let state = lock(&self.0);
+        state.mode == Mode::Head && !state.head.is_empty()
+    }
+}
+
+/// A panic elsewhere cannot leave the state half changed: nothing in here panics while it is held.
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+
+    use crate::net::Socket;
+
+    const TIMES: TapTimes =
+        TapTimes { head: Duration::from_secs(10), keep_alive: Duration::from_secs(75), send: Duration::from_secs(60) };
+
+    fn pair() -> (UnixStream, Tap, TapHandle) {
+        let (client, server) = UnixStream::pair().expect("a pair");
+        let (tap, handle) = Tap::new(Stream::from(Socket::Unix(server)), TIMES);
+        (client, tap, handle)
+    }
+
+    fn fresh() -> State {
+        State {
+            mode: Mode::Head,
+            head: Vec::new(),
+            line: Line::Empty,
+            held: BytesMut::new(),
+            serving: false,
+            since: Instant::now(),
+            expired: None,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_end_of_a_head_is_found_however_it_is_cut(
+            blank in "(\r\n){0,2}", lines in prop::collection::vec("[a-z][a-z \r]{0,6}[a-z]\r?\n", 1..5), end in "\r?\n",
+            rest in "[a-z\r\n]{0,9}", cuts in prop::collection::vec(1usize..9, 0..20),
+        ) {
+            let head = lines.concat() + &end;
+            let all = format!("{blank}{head}{rest}");
+            let mut state = fresh();
+            let mut left = all.as_bytes();
+            let mut cuts = cuts.into_iter();
+            loop {
+                let n = cuts.next().unwrap_or(left.len()).min(left.len());
+                let (taken, whole) = state.scan(&left[..n]);
+                left = &left[taken..];
+                if whole { break; }
+                prop_assert_eq!(taken, n);
+                prop_assert!(!left.is_empty());
+            }
+            prop_assert_eq!(String::from_utf8_lossy(&state.head), head);
+            prop_assert_eq!(left, rest.as_bytes());
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_behind_an_offer_are_held_and_a_second_head_is_not_seen() {
+        let (mut client, mut tap, handle) = pair();
+        client.write_all(b"GET /ws HTTP/1.1\r\nhOST: x\r\n\r\n\x81\x01GET / HTTP/1.1\r\n\r\n").await.expect("sent");
+        let mut buf = [0; 200];
+        let n = tap.read(&mut buf).await.expect("a head");
+        assert_eq!(&buf[..n], b"GET /ws HTTP/1.1\r\nhOST: x\r\n\r\n");
+        assert_eq!(handle.request(true, false).as_deref(), Some(&buf[..n]));
+        client.write_all(b"more").await.expect("sent");
+        drop(client);
+        assert_eq!(tap.read(&mut buf).await.expect("EOF is seen though bytes wait"), 0);
+        assert!(handle.offer_refused());
+        assert_eq!(&tap.into_parts().1[..], b"\x81\x01GET / HTTP/1.1\r\n\r\nmore");
+    }
+
+    #[tokio::test]
+    async fn pipelined_heads_come_one_at_a_time() {
+        let (mut client, mut tap, handle) = pair();
+        client.write_all(b"GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\nGET").await.expect("sent");
+        let mut buf = [0; 200];
+        for path in ["/1", "/2"] {
+            let n = tap.read(&mut buf).await.expect("a head");
+            assert_eq!(&buf[..n], format!("GET {path} HTTP/1.1\r\n\r\n").as_bytes());
+            handle.request(false, false);
+            handle.answered();
+        }
+        assert_eq!(tap.read(&mut buf).await.expect("a part"), 3);
+        assert!(handle.mid_head());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unfinished_head_and_an_idle_connection_have_clocks_of_their_own() {
+        let (mut client, mut tap, handle) = pair();
+        let start = Instant::now();
+        let mut buf = [0; 99];
+        assert_eq!(tap.read(&mut buf).await.expect_err("idle").kind(), io::ErrorKind::TimedOut);
+        assert_eq!((start.elapsed().as_secs(), handle.expired()), (75, Some(Clock::Idle)));
+
+        let (mut client2, mut tap, handle) = pair();
+        client2.write_all(b"GET / HT").await.expect("sent");
+        assert_eq!(tap.read(&mut buf).await.expect("a part"), 8);
+        let start = Instant::now();
+        assert_eq!(tap.read(&mut buf).await.expect_err("slow").kind(), io::ErrorKind::TimedOut);
+        assert_eq!((start.elapsed().as_secs(), handle.expired()), (10, Some(Clock::Head)));
+        client.write_all(b"x").await.expect("still open");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_nothing_is_given_up() {
+        let (_client, mut tap, handle) = pair();
+        let start = Instant::now();
+        let error = tap.write_all(&vec![0; 16 << 20]).await.expect_err("nobody reads");
+        assert_eq!((error.kind(), handle.expired()), (io::ErrorKind::TimedOut, Some(Clock::Send)));
+        assert_eq!(start.elapsed().as_secs(), 60);
+    }
+}
