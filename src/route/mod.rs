@@ -2,8 +2,14 @@
 //!
 //! Not here: what a backend is (a `BackendId` names it), sockets, the request's body.
 
+mod entry;
+mod path;
 mod pattern;
-mod route;
+mod rewrite;
+mod table;
 
+pub use entry::{Action, BackendId, Forward, HostHeader, Redirect, Respond, Route, WebSocket};
+pub use path::{Normal, PathError};
 pub use pattern::{HostPattern, PathPattern};
-pub use route::{Action, BackendId, Forward, HostHeader, Redirect, Respond, Route, WebSocket};
+pub use rewrite::rewrite_target;
+pub use table::{Found, Query, Table};
