@@ -1,0 +1,246 @@
+//! Pure: what both sides agreed on. A tunnel is made of nothing less.
+//!
+//! Also the two heads that carry a handshake: the offer toward the backend, the 101 toward the client.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName};
+
+use super::Answer;
+use super::offer::{Draft, Offer};
+use super::rfc6455::accept_for;
+use super::spelling::{names_of, write_head};
+use crate::headers::{has_token, list_elements};
+
+/// Why a 101 is not an agreement. The backend's fault; the client gets 502 and no tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disagreement {
+    /// No `Upgrade: websocket`, or another protocol beside it.
+    Upgrade,
+    /// No `upgrade` token in `Connection`.
+    Connection,
+    /// `Sec-WebSocket-Accept` is missing or repeated.
+    AcceptMissing,
+    /// It is not what the key gives.
+    AcceptWrong,
+    /// A subprotocol that was not offered, or more than one.
+    Protocol,
+    /// An extension that was not offered, or one twice.
+    Extensions,
+    /// A body was announced.
+    Body,
+}
+
+impl fmt::Display for Disagreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Upgrade => "its 101 does not say `Upgrade: websocket`",
+            Self::Connection => "its 101 does not say `Connection: Upgrade`",
+            Self::AcceptMissing => "its 101 has no single Sec-WebSocket-Accept",
+            Self::AcceptWrong => "the Sec-WebSocket-Accept of its 101 does not match the key",
+            Self::Protocol => "its 101 chooses a subprotocol that was not offered, or more than one",
+            Self::Extensions => "its 101 accepts an extension that was not offered, or one twice",
+            Self::Body => "its 101 announces a body",
+        })
+    }
+}
+
+/// A valid 101 to an offer.
+#[derive(Clone, Debug)]
+pub struct Agreement {
+    draft: Draft,
+    answer: Answer,
+}
+
+impl Offer {
+    /// The head of the offer toward the backend. `headers` are the client's after every law and edit,
+    /// `raw` its head as it came (spelling and order are taken from there), `key` the key to offer: the
+    /// client's or our own.
+    pub fn request_head(&self, target: &str, headers: &mut HeaderMap, raw: Option<&[u8]>, key: Option<&[u8]>) -> Bytes {
+        for name in [CONTENT_LENGTH, EXPECT, UPGRADE, CONNECTION, SEC_WEBSOCKET_KEY] {
+            headers.remove(name);
+        }
+        // hixie-75 compares bytes: `WebSocket`, not `websocket`.
+        let upgrade: &[u8] = if self.draft() == Draft::Hixie75 { b"WebSocket" } else { b"websocket" };
+        let host = headers.remove(http::header::HOST);
+        let mut fixed: Vec<(&HeaderName, &[u8])> = Vec::with_capacity(4);
+        if let Some(host) = &host {
+            fixed.push((&http::header::HOST, host.as_bytes()));
+        }
+        fixed.push((&UPGRADE, upgrade));
+        fixed.push((&CONNECTION, b"Upgrade"));
+        if let Some(key) = key {
+            fixed.push((&SEC_WEBSOCKET_KEY, key));
+        }
+        write_head(&[b"GET ", target.as_bytes(), b" HTTP/1.1"], names_of(raw.unwrap_or_default()), headers, &fixed)
+    }
+
+    /// Judges a 101. `headers` are those of the request (what was offered), `key` the one that was sent.
+    pub fn agree(&self, headers: &HeaderMap, key: Option<&[u8]>, answer: Answer) -> Result<Agreement, Disagreement> {
+        let granted = &answer.headers;
+        let mut upgrades = granted.get_all(UPGRADE).iter();
+        let upgrade = upgrades.next().ok_or(Disagreement::Upgrade)?;
+        if upgrades.next().is_some() || !upgrade.as_bytes().eq_ignore_ascii_case(b"websocket") {
+            return Err(Disagreement::Upgrade);
+        }
+        if !has_token(granted, &CONNECTION, "upgrade") {
+            return Err(Disagreement::Connection);
+        }
+        if granted.contains_key(TRANSFER_ENCODING) || granted.get_all(CONTENT_LENGTH).iter().any(|length| length != "0") {
+            return Err(Disagreement::Body);
+        }
+        if let Some(key) = key {
+            let mut accepts = granted.get_all(SEC_WEBSOCKET_ACCEPT).iter();
+            let accept = accepts.next().ok_or(Disagreement::AcceptMissing)?;
+            if accepts.next().is_some() {
+                return Err(Disagreement::AcceptMissing);
+            }
+            if accept.as_bytes() != accept_for(key).as_bytes() {
+                return Err(Disagreement::AcceptWrong);
+            }
+        }
+        check_protocol(headers, granted)?;
+        check_extensions(headers, granted)?;
+        Ok(Agreement { draft: self.draft(), answer })
+    }
+}
+
+fn check_protocol(offered: &HeaderMap, granted: &HeaderMap) -> Result<(), Disagreement> {
+    let mut chosen = granted.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    let Some(protocol) = chosen.next() else { return Ok(()) };
+    let was_offered = list_elements(offered, &SEC_WEBSOCKET_PROTOCOL).any(|element| element == protocol.as_bytes());
+    if chosen.next().is_some() || protocol.is_empty() || !was_offered {
+        return Err(Disagreement::Protocol);
+    }
+    Ok(())
+}
+
+fn check_extensions(offered: &HeaderMap, granted: &HeaderMap) -> Result<(), Disagreement> {
+    let mut seen: Vec<&[u8]> = Vec::new();
+    for extension in list_elements(granted, &SEC_WEBSOCKET_EXTENSIONS) {
+        let name = extension_name(extension);
+        let was_offered = list_elements(offered, &SEC_WEBSOCKET_EXTENSIONS).any(|e| extension_name(e).eq_ignore_ascii_case(name));
+        if name.is_empty() || !was_offered || seen.iter().any(|there| there.eq_ignore_ascii_case(name)) {
+            return Err(Disagreement::Extensions);
+        }
+        seen.push(name);
+    }
+    Ok(())
+}
+
+/// The token before the parameters (RFC 6455 section 9.1).
+fn extension_name(element: &[u8]) -> &[u8] {
+    element.split(|&b| b == b';').next().unwrap_or_default().trim_ascii()
+}
+
+impl Agreement {
+    /// The fields of the backend's answer, for the hop-by-hop law and the operator's edits.
+    pub fn headers_mut(&mut self) -> &mut HeaderMap {
+        &mut self.answer.headers
+    }
+
+    /// The 101 toward the client; `key` is the client's.
+    pub fn response_head(&mut self, key: Option<&[u8]>) -> Bytes {
+        let headers = &mut self.answer.headers;
+        for name in [CONTENT_LENGTH, TRANSFER_ENCODING, SEC_WEBSOCKET_ACCEPT, UPGRADE, CONNECTION] {
+            headers.remove(name);
+        }
+        let accept = key.map(accept_for);
+        // Clients of hixie-75 compare the whole head with what the draft prints.
+        let (upgrade, reason): (&[u8], &[u8]) = if self.draft == Draft::Hixie75 {
+            (b"WebSocket", &self.answer.reason)
+        } else {
+            (b"websocket", b"Switching Protocols")
+        };
+        let mut fixed: Vec<(&HeaderName, &[u8])> = vec![(&UPGRADE, upgrade), (&CONNECTION, b"Upgrade")];
+        if let Some(accept) = &accept {
+            fixed.push((&SEC_WEBSOCKET_ACCEPT, accept.as_bytes()));
+        }
+        write_head(&[b"HTTP/1.1 101 ", reason], self.answer.names.iter().map(AsRef::as_ref), headers, &fixed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderValue, Method, Version};
+
+    const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+    const GOOD: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
+
+    fn request(with: &[(&'static str, &'static str)]) -> (HeaderMap, Offer) {
+        let fields =
+            [("upgrade", "websocket"), ("connection", "upgrade"), ("sec-websocket-key", KEY), ("sec-websocket-version", "13")];
+        let mut headers = HeaderMap::new();
+        for &(name, value) in fields.iter().chain(with) {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let offer = Offer::parse(&Method::GET, Version::HTTP_11, &headers, false).expect("legal").expect("an offer");
+        (headers, offer)
+    }
+
+    fn judge(with: &[(&'static str, &'static str)], fields: &str) -> Result<String, Disagreement> {
+        let (headers, offer) = request(with);
+        let head = format!("HTTP/1.1 101 x\r\n{fields}\r\n");
+        let (answer, _) = Answer::parse(head.as_bytes(), 20).expect("legal").expect("whole");
+        let mut agreement = offer.agree(&headers, Some(KEY.as_bytes()), answer)?;
+        Ok(String::from_utf8_lossy(&agreement.response_head(Some(KEY.as_bytes()))).into_owned())
+    }
+
+    #[test]
+    fn a_right_101_is_written_canonically() {
+        let fields = "upgrade: WebSocket\r\nX-mY: 1\r\nconnection: upgrade\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nContent-Length: 0\r\n";
+        let head = judge(&[], fields).expect("agreed");
+        assert_eq!(
+            head,
+            format!(
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nX-mY: 1\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n\r\n",
+                accept_for(KEY.as_bytes())
+            )
+        );
+    }
+
+    #[test]
+    fn whatever_was_not_agreed_is_refused() {
+        use Disagreement as D;
+        let accept = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
+        for (fields, why) in [
+            (format!("Connection: Upgrade\r\n{accept}"), D::Upgrade),
+            (format!("Upgrade: websocket, h2c\r\nConnection: Upgrade\r\n{accept}"), D::Upgrade),
+            (format!("Upgrade: websocket\r\n{accept}"), D::Connection),
+            ("Upgrade: websocket\r\nConnection: Upgrade\r\n".to_owned(), D::AcceptMissing),
+            (format!("{GOOD}{accept}"), D::AcceptMissing),
+            (GOOD.replace("s3p", "S3p"), D::AcceptWrong),
+            (format!("{GOOD}Content-Length: 5\r\n"), D::Body),
+            (format!("{GOOD}Transfer-Encoding: chunked\r\n"), D::Body),
+            (format!("{GOOD}Sec-WebSocket-Protocol: chat\r\n"), D::Protocol),
+            (format!("{GOOD}Sec-WebSocket-Extensions: permessage-deflate\r\n"), D::Extensions),
+        ] {
+            assert_eq!(judge(&[], &fields), Err(why), "{fields}");
+        }
+    }
+
+    #[test]
+    fn only_what_was_offered_may_be_chosen_and_once() {
+        let offer =
+            [("sec-websocket-protocol", "chat, superchat"), ("sec-websocket-extensions", "permessage-deflate; a=\"x,y\", x-foo")];
+        for (line, agreed) in [
+            ("Sec-WebSocket-Protocol: superchat", true),
+            ("Sec-WebSocket-Protocol: Chat", false),
+            ("Sec-WebSocket-Protocol: chat, superchat", false),
+            ("Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Protocol: chat", false),
+            ("Sec-WebSocket-Protocol: ", false),
+            ("Sec-WebSocket-Extensions: X-Foo; b, permessage-deflate", true),
+            ("Sec-WebSocket-Extensions: x-foo, x-foo", false),
+            ("Sec-WebSocket-Extensions: x-foo\r\nSec-WebSocket-Extensions: x-foo", false),
+            ("Sec-WebSocket-Extensions: y", false),
+        ] {
+            assert_eq!(judge(&offer, &format!("{GOOD}{line}\r\n")).is_ok(), agreed, "{line}");
+        }
+    }
+}

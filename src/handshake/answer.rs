@@ -1,0 +1,89 @@
+//! Pure: a backend's head, read from bytes, with every name as it was spelled and in its order.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+/// The head of a backend's answer to a handshake.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its reason phrase; may be empty.
+    pub reason: Bytes,
+    /// The names as they were spelled, line by line.
+    pub names: Vec<Bytes>,
+    /// The fields.
+    pub headers: HeaderMap,
+}
+
+/// Why bytes are not the head of an answer. The backend's fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnswerError {
+    /// Not HTTP/1.
+    Malformed(String),
+    /// More bytes or lines than allowed.
+    TooLarge,
+}
+
+impl fmt::Display for AnswerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(why) => write!(f, "the head of its answer is malformed ({why})"),
+            Self::TooLarge => f.write_str("the head of its answer is too large"),
+        }
+    }
+}
+
+impl Answer {
+    /// Reads a head from the start of `bytes`. `Ok(None)`: not whole yet, nothing consumed. Else the
+    /// answer and how many bytes its head has.
+    pub fn parse(bytes: &[u8], max_lines: usize) -> Result<Option<(Self, usize)>, AnswerError> {
+        let mut lines = vec![httparse::EMPTY_HEADER; max_lines];
+        let mut head = httparse::Response::new(&mut lines);
+        let length = match head.parse(bytes) {
+            Ok(httparse::Status::Complete(length)) => length,
+            Ok(httparse::Status::Partial) => return Ok(None),
+            Err(httparse::Error::TooManyHeaders) => return Err(AnswerError::TooLarge),
+            Err(error) => return Err(AnswerError::Malformed(error.to_string())),
+        };
+        let bad = |what: &str| AnswerError::Malformed(what.to_owned());
+        let status = head.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or_else(|| bad("its status"))?;
+        let mut headers = HeaderMap::with_capacity(head.headers.len());
+        let mut names = Vec::with_capacity(head.headers.len());
+        for line in head.headers.iter() {
+            let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| bad("a field's name"))?;
+            let value = HeaderValue::from_bytes(line.value).map_err(|_| bad("a field's value"))?;
+            headers.append(name, value);
+            names.push(Bytes::copy_from_slice(line.name.as_bytes()));
+        }
+        let reason = Bytes::copy_from_slice(head.reason.unwrap_or_default().as_bytes());
+        Ok(Some((Self { status, reason, names, headers }, length)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_keep_their_spelling_and_order() {
+        let bytes = b"HTTP/1.1 101 \r\nuPGRADE: WebSocket\r\nX-b: 1\r\nx-B: 2\r\nX-caf\xe9: no\r\n\r\nrest";
+        assert!(matches!(Answer::parse(bytes, 10), Err(AnswerError::Malformed(_))));
+        let bytes = b"HTTP/1.1 101 \r\nuPGRADE: WebSocket\r\nX-b: 1\r\nx-B: \xe9\r\n\r\nrest";
+        let (answer, length) = Answer::parse(bytes, 10).expect("legal").expect("whole");
+        assert_eq!(&bytes[length..], b"rest");
+        assert_eq!(answer.names, ["uPGRADE", "X-b", "x-B"]);
+        assert_eq!(answer.headers.get_all("x-b").iter().count(), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_break_it(bytes in prop::collection::vec(any::<u8>(), 0..300), prefix in any::<bool>()) {
+            let head: &[u8] = if prefix { b"HTTP/1.1 101 X\r\n" } else { b"" };
+            let _ = Answer::parse(&[head, &bytes].concat(), 10);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Pure: a head written as its author spelled it: order, names, repetitions.
+//!
+//! A `HeaderMap` forgets spelling and, once a field was removed, order. The names that were on the
+//! wire are walked instead, and each takes its values from the map: what the law or the operator
+//! removed is gone, what they changed is changed, what they added stands at the end.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName};
+
+/// Writes a head. `names` are the field names of the wire in order; `fixed` are the hop's own fields,
+/// each written once, at the place of the first line of its name, or first of all.
+///
+/// Handshake fields are written canonically ([`canonical`]), all others as in `names`, added ones in
+/// title case.
+pub fn write_head<'a>(
+    first_line: &[&[u8]],
+    names: impl Iterator<Item = &'a [u8]> + Clone,
+    headers: &HeaderMap,
+    fixed: &[(&HeaderName, &[u8])],
+) -> Bytes {
+    let mut out = BytesMut::with_capacity(512);
+    for part in first_line {
+        out.put_slice(part);
+    }
+    out.put_slice(b"\r\n");
+    let mut written: Vec<(HeaderName, usize)> = Vec::with_capacity(16);
+    let mut placed = vec![false; fixed.len()];
+    let parsed = names.filter_map(|spelled| HeaderName::from_bytes(spelled).ok().map(|name| (spelled, name)));
+    for (place, (name, value)) in placed.iter_mut().zip(fixed) {
+        if !parsed.clone().any(|(_, there)| there == *name) {
+            *place = true;
+            put(&mut out, name, None, value);
+        }
+    }
+    for (spelled, name) in parsed {
+        if let Some((place, (_, value))) = placed.iter_mut().zip(fixed).find(|(_, (fixed, _))| **fixed == name) {
+            if !std::mem::replace(place, true) {
+                put(&mut out, &name, Some(spelled), value);
+            }
+            continue;
+        }
+        let nth = nth_of(&mut written, &name);
+        if let Some(value) = headers.get_all(&name).iter().nth(nth) {
+            put(&mut out, &name, Some(spelled), value.as_bytes());
+        }
+    }
+    for name in headers.keys().filter(|name| !fixed.iter().any(|(fixed, _)| fixed == name)) {
+        let done = written.iter().find(|(there, _)| there == name).map_or(0, |(_, count)| *count);
+        for value in headers.get_all(name).iter().skip(done) {
+            put(&mut out, name, None, value.as_bytes());
+        }
+    }
+    out.put_slice(b"\r\n");
+    out.freeze()
+}
+
+/// How many lines of `name` came before this one.
+fn nth_of(written: &mut Vec<(HeaderName, usize)>, name: &HeaderName) -> usize {
+    match written.iter_mut().find(|(there, _)| there == name) {
+        Some((_, count)) => {
+            *count += 1;
+            *count - 1
+        }
+        None => {
+            written.push((name.clone(), 1));
+            0
+        }
+    }
+}
+
+fn put(out: &mut BytesMut, name: &HeaderName, spelled: Option<&[u8]>, value: &[u8]) {
+    match (canonical(name), spelled) {
+        (Some(name), _) => out.put_slice(name.as_bytes()),
+        (None, Some(spelled)) => out.put_slice(spelled),
+        (None, None) => {
+            let mut start = true;
+            for byte in name.as_str().bytes() {
+                out.put_u8(if start { byte.to_ascii_uppercase() } else { byte });
+                start = byte == b'-';
+            }
+        }
+    }
+    out.put_slice(b": ");
+    out.put_slice(value);
+    out.put_slice(b"\r\n");
+}
+
+/// The RFC's spelling of a handshake field; embedded clients compare bytes (websockets/ws#1512).
+fn canonical(name: &HeaderName) -> Option<&'static str> {
+    Some(match name.as_str() {
+        "upgrade" => "Upgrade",
+        "connection" => "Connection",
+        "sec-websocket-key" => "Sec-WebSocket-Key",
+        "sec-websocket-accept" => "Sec-WebSocket-Accept",
+        "sec-websocket-version" => "Sec-WebSocket-Version",
+        "sec-websocket-protocol" => "Sec-WebSocket-Protocol",
+        "sec-websocket-extensions" => "Sec-WebSocket-Extensions",
+        _ => return None,
+    })
+}
+
+/// The field names of a raw head, line by line, behind its first line.
+pub(super) fn names_of(head: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
+    let lines = head.split(|&b| b == b'\n').skip(1);
+    lines.filter_map(|line| memchr::memchr(b':', line).and_then(|colon| line.get(..colon)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+    use http::header::{CONNECTION, UPGRADE};
+
+    #[test]
+    fn spelling_order_and_repetitions_are_kept_and_handshake_fields_are_canonical() {
+        let raw = b"GET / HTTP/1.1\r\nhOsT: x\r\nX-b: 1\r\nconnection: Upgrade\r\nX-Gone: 1\r\nx-B: 2\r\nsec-websocket-KEY: k\r\nupgrade: a\r\nUpgrade: b\r\nX-b: 3\r\n\r\n";
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("host", "x"),
+            ("x-b", "1"),
+            ("x-b", "2"),
+            ("x-b", "3"),
+            ("x-b", "4"),
+            ("sec-websocket-key", "k"),
+            ("x-forwarded-for", "::1"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let fixed: [(&HeaderName, &[u8]); 2] = [(&UPGRADE, b"websocket"), (&CONNECTION, b"Upgrade")];
+        let head = write_head(&[b"GET /", b" HTTP/1.1"], names_of(raw), &headers, &fixed);
+        let expected = "GET / HTTP/1.1\r\nhOsT: x\r\nX-b: 1\r\nConnection: Upgrade\r\nx-B: 2\r\nSec-WebSocket-Key: k\r\nUpgrade: websocket\r\nX-b: 3\r\nX-b: 4\r\nX-Forwarded-For: ::1\r\n\r\n";
+        assert_eq!(String::from_utf8_lossy(&head), expected);
+    }
+}
