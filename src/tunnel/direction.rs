@@ -1,0 +1,210 @@
+//! One direction of a tunnel: read, write at once, keep only what the receiver refused.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{How, scratch};
+use crate::net::Stream;
+
+/// What is still to be done in this direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// Bytes are copied. Next: any.
+    #[default]
+    Open,
+    /// The sender has ended: what waits is written, then FIN. Next: `Done`, `Discard`.
+    Ending,
+    /// The sender is lost: what waits is written, and no FIN: a reset follows. Next: `Done`.
+    Failing,
+    /// The receiver takes nothing more: what the sender still sends is thrown away, so that closing
+    /// does not answer it with RST. Next: `Done`.
+    Discard,
+    /// Nothing.
+    Done,
+}
+
+/// One direction.
+#[derive(Debug, Default)]
+pub(super) struct Direction {
+    state: State,
+    /// What the receiver refused; empty and without heap while it drains.
+    waiting: Vec<u8>,
+    /// How much of `waiting` has been written since.
+    written: usize,
+    /// Written, but perhaps still in a TLS buffer.
+    unflushed: bool,
+    /// How the sender ended.
+    how: Option<How>,
+    /// How the receiver failed.
+    refused: Option<How>,
+    /// We end it, not the sender: after the FIN its bytes are thrown away.
+    by_us: bool,
+}
+
+impl Direction {
+    /// How the sender ended, once it has.
+    pub(super) fn how(&self) -> Option<How> {
+        self.how
+    }
+
+    /// How the receiver failed, if it has.
+    pub(super) fn refused(&self) -> Option<How> {
+        self.refused
+    }
+
+    /// Whether nothing is left to do.
+    pub(super) fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Bytes that wait although no more will come.
+    pub(super) fn last_bytes(&self) -> usize {
+        if matches!(self.state, State::Ending | State::Failing) { self.waiting.len() - self.written } else { 0 }
+    }
+
+    /// Ends the direction from our side: what waits is written, then FIN; what comes is thrown away.
+    pub(super) fn end(&mut self) {
+        if self.state == State::Open {
+            self.state = State::Ending;
+            self.by_us = true;
+        }
+    }
+
+    /// Moves what can be moved. Registers for what is missing, unless done.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, from: &mut Stream, to: &mut Stream, count: &AtomicU64) {
+        while self.state != State::Done {
+            let step = match self.state {
+                State::Open => self.poll_open(cx, from, to, count),
+                State::Ending => self.poll_ending(cx, to),
+                State::Failing => self.poll_waiting(cx, to).map_ok(|()| State::Done),
+                State::Discard => poll_discard(cx, from).map(Ok),
+                State::Done => return,
+            };
+            match step {
+                Poll::Pending => return,
+                Poll::Ready(Ok(next)) => self.state = next,
+                Poll::Ready(Err(error)) => self.receiver_failed(&error),
+            }
+        }
+        self.waiting = Vec::new();
+    }
+
+    /// The receiver is broken. Its own direction will tell whether it is lost or has just ended: a
+    /// server that closes after its Close frame answers the client's with RST, and that is no loss.
+    fn receiver_failed(&mut self, error: &io::Error) {
+        self.refused.get_or_insert(How::of(error));
+        self.waiting = Vec::new();
+        self.written = 0;
+        self.state = if self.state == State::Open || self.by_us { State::Discard } else { State::Done };
+    }
+
+    fn poll_open(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Stream,
+        to: &mut Stream,
+        count: &AtomicU64,
+    ) -> Poll<io::Result<State>> {
+        ready!(self.poll_waiting(cx, to))?;
+        match scratch::with(|buffer| self.poll_through(cx, from, to, buffer)) {
+            Poll::Ready(Ok(0)) => {
+                self.how = Some(How::Fin);
+                Poll::Ready(Ok(State::Ending))
+            }
+            Poll::Ready(Ok(read)) => {
+                count.fetch_add(read as u64, Ordering::Relaxed);
+                Poll::Ready(Ok(State::Open))
+            }
+            Poll::Ready(Err(Fault::Receiver(error))) => Poll::Ready(Err(error)),
+            Poll::Ready(Err(Fault::Sender(error))) => {
+                let how = How::of(&error);
+                self.how = Some(how);
+                Poll::Ready(Ok(if how.is_loss() { State::Failing } else { State::Ending }))
+            }
+            Poll::Pending => {
+                if self.unflushed {
+                    ready!(Pin::new(to).poll_flush(cx))?;
+                    self.unflushed = false;
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// One read, and as many writes as the receiver takes; the rest goes to the heap.
+    fn poll_through(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Stream,
+        to: &mut Stream,
+        buffer: &mut [u8],
+    ) -> Poll<Result<usize, Fault>> {
+        let mut read = ReadBuf::new(buffer);
+        ready!(Pin::new(from).poll_read(cx, &mut read)).map_err(Fault::Sender)?;
+        let mut rest = read.filled();
+        let total = rest.len();
+        while !rest.is_empty() {
+            match Pin::new(&mut *to).poll_write(cx, rest) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(Fault::Receiver(io::ErrorKind::WriteZero.into()))),
+                Poll::Ready(Ok(n)) => rest = rest.get(n..).unwrap_or_default(),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Fault::Receiver(error))),
+                Poll::Pending => {
+                    self.waiting = rest.to_vec();
+                    break;
+                }
+            }
+            self.unflushed = true;
+        }
+        Poll::Ready(Ok(total))
+    }
+
+    fn poll_waiting(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.waiting.get(self.written..).filter(|rest| !rest.is_empty()) {
+            let n = ready!(Pin::new(&mut *to).poll_write(cx, rest))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written += n;
+            self.unflushed = true;
+        }
+        if self.written > 0 {
+            self.waiting = Vec::new();
+            self.written = 0;
+        }
+        if self.state == State::Failing && self.unflushed {
+            ready!(Pin::new(to).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_ending(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<io::Result<State>> {
+        ready!(self.poll_waiting(cx, to))?;
+        ready!(Pin::new(&mut *to).poll_flush(cx))?;
+        ready!(Pin::new(to).poll_shutdown(cx))?;
+        Poll::Ready(Ok(if self.by_us { State::Discard } else { State::Done }))
+    }
+}
+
+/// Whose stream failed.
+enum Fault {
+    Sender(io::Error),
+    Receiver(io::Error),
+}
+
+/// Reads and forgets until the sender ends in whatever way.
+fn poll_discard(cx: &mut Context<'_>, from: &mut Stream) -> Poll<State> {
+    scratch::with(|buffer| {
+        loop {
+            let mut read = ReadBuf::new(buffer);
+            match ready!(Pin::new(&mut *from).poll_read(cx, &mut read)) {
+                Ok(()) if !read.filled().is_empty() => {}
+                _ => return Poll::Ready(State::Done),
+            }
+        }
+    })
+}
