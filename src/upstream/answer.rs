@@ -1,0 +1,64 @@
+//! The body of a backend's answer: gives its connection back to the pool when it has been read.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
+
+use super::RequestBody;
+use super::backend::Lease;
+
+/// A streamed body. Dropping it before its end closes an h1 connection.
+#[derive(Debug)]
+pub struct AnswerBody {
+    incoming: Incoming,
+    lease: Lease,
+    sender: Option<SendRequest<RequestBody>>,
+}
+
+impl AnswerBody {
+    pub(super) fn new(incoming: Incoming, lease: Lease, sender: Option<SendRequest<RequestBody>>) -> Self {
+        let mut body = Self { incoming, lease, sender };
+        body.give_back_at_end();
+        body
+    }
+
+    fn give_back_at_end(&mut self) {
+        if self.incoming.is_end_stream()
+            && let Some(sender) = self.sender.take()
+        {
+            self.lease.server.pool.put_http1(sender);
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.incoming).poll_frame(cx);
+        match &polled {
+            Poll::Ready(None) => {
+                if let Some(sender) = this.sender.take() {
+                    this.lease.server.pool.put_http1(sender);
+                }
+            }
+            Poll::Ready(Some(Ok(_))) => this.give_back_at_end(),
+            _ => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}

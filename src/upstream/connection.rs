@@ -1,0 +1,188 @@
+//! A connection that can take one request: from the pool, or dialled and spoken to in h1 or h2.
+
+use std::fmt;
+
+use http::header::{HOST, HeaderValue};
+use http::{Request, Response, Uri, Version};
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+
+use super::answer::AnswerBody;
+use super::backend::{Lease, Server};
+use super::{DialError, Protocol, RequestBody, Scheme};
+use crate::base::Tasks;
+use crate::headers::add_te;
+use crate::net::Stream;
+use crate::tls::{Alpn, ClientAlpn};
+
+/// One stream's window toward us: what one unread answer may hold.
+const H2_STREAM_WINDOW: u32 = 256 << 10;
+/// All of them together: one stalled answer cannot stop the others before 16 have stalled.
+const H2_CONNECTION_WINDOW: u32 = 4 << 20;
+
+/// A connection with room for one request.
+#[derive(Debug)]
+pub struct Connection {
+    sender: Sender,
+    lease: Lease,
+    reused: bool,
+}
+
+#[derive(Debug)]
+enum Sender {
+    Http1(http1::SendRequest<RequestBody>),
+    Http2(http2::SendRequest<RequestBody>),
+}
+
+/// Why a request got no answer.
+#[derive(Debug)]
+pub struct SendError {
+    /// What hyper says.
+    pub error: hyper::Error,
+    /// The request, where not a byte of it was sent: it may be sent again, whatever it is.
+    pub unsent: Option<Request<RequestBody>>,
+    /// The connection had carried other requests: the server may just have closed it.
+    pub reused: bool,
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)?;
+        let mut source = std::error::Error::source(&self.error);
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}
+
+impl Lease {
+    /// A connection to the leased server: an idle one, unless `fresh` is asked for, or a new one.
+    pub async fn connect(&self, fresh: bool) -> Result<Connection, DialError> {
+        let pool = &self.server.pool;
+        if !fresh {
+            let pooled = pool.take_http1().map(Sender::Http1).or_else(|| pool.share_http2().map(Sender::Http2));
+            if let Some(sender) = pooled {
+                return Ok(Connection { sender, lease: self.clone(), reused: true });
+            }
+        }
+        let alpn = match self.server.settings.protocol {
+            Protocol::Auto => ClientAlpn::Both,
+            Protocol::H1 => ClientAlpn::Http1,
+            Protocol::H2 => ClientAlpn::H2,
+        };
+        let (stream, alpn) = self.server.dial(alpn).await?;
+        let sender = if alpn == Alpn::H2 || self.server.address.scheme == Scheme::H2c {
+            let sender = start_http2(stream, &self.server).await.map_err(handshake_error)?;
+            pool.keep_http2(sender.clone());
+            Sender::Http2(sender)
+        } else {
+            Sender::Http1(start_http1(TokioIo::new(stream), &self.server).await.map_err(handshake_error)?)
+        };
+        Ok(Connection { sender, lease: self.clone(), reused: false })
+    }
+
+    /// A new connection as a bare stream, for a handshake over HTTP/1.1.
+    pub async fn dial(&self) -> Result<Stream, DialError> {
+        self.server.dial(ClientAlpn::Http1).await.map(|(stream, _)| stream)
+    }
+}
+
+fn handshake_error(error: hyper::Error) -> DialError {
+    DialError::Connect(std::io::Error::other(error))
+}
+
+/// Starts h1 on `io`, driven by a task of its own.
+pub(super) async fn start_http1<Io>(io: Io, server: &Server) -> hyper::Result<http1::SendRequest<RequestBody>>
+where
+    Io: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let mut builder = http1::Builder::new();
+    // Names as they were spelled; those that we add, or that h2 has made lower case, in title case.
+    builder.preserve_header_case(true).title_case_headers(true);
+    // The bound on what one stalled exchange holds in each direction.
+    builder.max_buf_size(server.heads.bytes.max(64 << 10)).max_header_size(server.heads.bytes);
+    if server.heads.count != 100 {
+        builder.max_headers(server.heads.count); // hyper's default needs no heap
+    }
+    let (sender, connection) = builder.handshake(io).await?;
+    server.tasks.spawn("backend connection", async move {
+        // Its errors reach whoever waits for an answer on it.
+        let _ = connection.await;
+    });
+    Ok(sender)
+}
+
+async fn start_http2(stream: Stream, server: &Server) -> hyper::Result<http2::SendRequest<RequestBody>> {
+    let mut builder = http2::Builder::new(Executor(server.tasks.clone()));
+    builder.timer(TokioTimer::new());
+    builder.initial_stream_window_size(H2_STREAM_WINDOW).initial_connection_window_size(H2_CONNECTION_WINDOW);
+    builder.max_header_list_size(u32::try_from(server.heads.bytes).unwrap_or(u32::MAX));
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    server.tasks.spawn("backend h2 connection", async move {
+        let _ = connection.await;
+    });
+    Ok(sender)
+}
+
+/// Lets hyper start its tasks where ours are counted.
+#[derive(Clone, Debug)]
+struct Executor(Tasks);
+
+impl<F> hyper::rt::Executor<F> for Executor
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn("backend h2 stream", future);
+    }
+}
+
+impl Connection {
+    /// Whether it has carried other requests: the server may just be closing it.
+    pub fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    /// Sends `request`: origin form, `Host` set, hop-by-hop fields gone; `te_trailers` where the client
+    /// takes trailers. Dropping the future cancels the request and closes an h1 connection.
+    pub async fn send(self, mut request: Request<RequestBody>, te_trailers: bool) -> Result<Response<AnswerBody>, SendError> {
+        let Self { sender, lease, reused } = self;
+        let failed = |error: TrySendError<Request<RequestBody>>| {
+            let mut error = error;
+            SendError { unsent: error.take_message(), error: error.into_error(), reused }
+        };
+        match sender {
+            Sender::Http1(mut sender) => {
+                *request.version_mut() = Version::HTTP_11;
+                if te_trailers {
+                    add_te(request.headers_mut(), true);
+                }
+                let response = sender.try_send_request(request).await.map_err(failed)?;
+                Ok(response.map(|body| AnswerBody::new(body, lease, Some(sender))))
+            }
+            Sender::Http2(mut sender) => {
+                if te_trailers {
+                    add_te(request.headers_mut(), false);
+                }
+                to_http2(&mut request, &lease);
+                let response = sender.try_send_request(request).await.map_err(failed)?;
+                Ok(response.map(|body| AnswerBody::new(body, lease, None)))
+            }
+        }
+    }
+}
+
+/// Moves `Host` into the target, where h2 has it (RFC 9113 section 8.3.1).
+fn to_http2(request: &mut Request<RequestBody>, lease: &Lease) {
+    let host = request.headers_mut().remove(HOST);
+    let host = host.as_ref().map_or(lease.authority().as_bytes(), HeaderValue::as_bytes);
+    let scheme = if lease.server.address.scheme == Scheme::Https { "https" } else { "http" };
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    if let Ok(uri) = Uri::builder().scheme(scheme).authority(host).path_and_query(path).build() {
+        *request.uri_mut() = uri;
+    }
+    *request.version_mut() = Version::HTTP_2;
+    request.headers_mut().remove(http::header::TRANSFER_ENCODING);
+}

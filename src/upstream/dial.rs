@@ -1,0 +1,92 @@
+//! A new connection to a server: name, all its addresses, TLS; within the time for connecting.
+
+use std::fmt;
+use std::io;
+
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, timeout};
+
+use super::backend::Server;
+use super::{Scheme, Target};
+use crate::net::{Socket, Stream, tune};
+use crate::tls::{Alpn, ClientAlpn, ConnectError};
+
+/// Why there is no connection. The backend's fault, or that of the way to it; the request was not sent.
+#[derive(Debug)]
+pub enum DialError {
+    /// The name has no address.
+    Name(io::Error),
+    /// No address took the connection; the last one's error.
+    Connect(io::Error),
+    /// The TLS handshake failed.
+    Tls(ConnectError),
+    /// The time for connecting was over.
+    Timeout,
+    /// The kernel has no room for another socket of ours: our own limit.
+    OurLimit(io::Error),
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(error) => write!(f, "its name has no address ({error})"),
+            Self::Connect(error) => write!(f, "it cannot be connected to ({error})"),
+            Self::Tls(error) => write!(f, "TLS with it failed: {error}"),
+            Self::Timeout => f.write_str("it did not take a connection in time"),
+            Self::OurLimit(error) => write!(f, "we have no room for a connection to it ({error})"),
+        }
+    }
+}
+
+impl DialError {
+    /// Whether it took too long, rather than failed.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Timeout) || matches!(self, Self::Connect(error) if error.kind() == io::ErrorKind::TimedOut)
+    }
+}
+
+impl Server {
+    /// Dials it, with TLS where its scheme says so.
+    pub(super) async fn dial(&self, alpn: ClientAlpn) -> Result<(Stream, Alpn), DialError> {
+        let dial = async {
+            let socket = match &self.address.target {
+                Target::Unix(path) => Socket::Unix(UnixStream::connect(path).await.map_err(connect_error)?),
+                Target::Tcp { host, port } => Socket::Tcp(self.dial_tcp(host, *port).await?),
+            };
+            tune(&socket);
+            match (&self.connector, &self.address.target) {
+                (Some(connector), Target::Tcp { host, .. }) if self.address.scheme == Scheme::Https => {
+                    connector.connect(socket, host, alpn).await.map_err(DialError::Tls)
+                }
+                _ => Ok((Stream::from(socket), Alpn::None)),
+            }
+        };
+        timeout(self.settings.connect_time, dial).await.unwrap_or(Err(DialError::Timeout))
+    }
+
+    /// Tries every address of the name; each gets an equal share of the time that is left, so that one
+    /// that swallows packets does not hide the others.
+    async fn dial_tcp(&self, host: &str, port: u16) -> Result<TcpStream, DialError> {
+        let deadline = Instant::now() + self.settings.connect_time;
+        let addresses: Vec<_> = tokio::net::lookup_host((host, port)).await.map_err(DialError::Name)?.collect();
+        let mut last = DialError::Name(io::Error::new(io::ErrorKind::NotFound, "no address"));
+        let count = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+        for (address, left) in addresses.into_iter().zip((1..=count).rev()) {
+            let share = deadline.saturating_duration_since(Instant::now()) / left;
+            match timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(tcp)) => return Ok(tcp),
+                Ok(Err(error)) => last = connect_error(error),
+                Err(_) => last = DialError::Timeout,
+            }
+        }
+        Err(last)
+    }
+}
+
+fn connect_error(error: io::Error) -> DialError {
+    // EMFILE, ENFILE: open files; EADDRNOTAVAIL: local ports; ENOBUFS, ENOMEM: memory.
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE | libc::EADDRNOTAVAIL | libc::ENOBUFS | libc::ENOMEM) => DialError::OurLimit(error),
+        _ => DialError::Connect(error),
+    }
+}

@@ -1,0 +1,51 @@
+//! An answer whose head we have read ourselves, read once more by hyper, which frames its body.
+//!
+//! A handshake is written and its answer's head read without hyper; when the answer is no 101 it is
+//! ordinary HTTP after all. hyper then gets the bytes from the start, and believes to have sent the
+//! request: what it writes goes nowhere.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::answer::AnswerBody;
+use super::backend::Lease;
+use super::connection::start_http1;
+use super::no_body;
+use crate::net::Stream;
+
+/// Reads `read` and what follows on `stream` as the answer to a GET. The connection ends with it.
+pub async fn replay(lease: Lease, mut stream: Stream, read: Bytes) -> hyper::Result<Response<AnswerBody>> {
+    stream.unread(read);
+    let mut sender = start_http1(TokioIo::new(Mute(stream)), &lease.server).await?;
+    let response = sender.send_request(Request::new(no_body())).await?;
+    Ok(response.map(|body| AnswerBody::new(body, lease, None)))
+}
+
+/// A stream that swallows what is written.
+struct Mute(Stream);
+
+impl AsyncRead for Mute {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Mute {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_shutdown(cx)
+    }
+}
