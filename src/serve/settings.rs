@@ -11,6 +11,8 @@ pub struct Times {
     pub head: Duration,
     /// Between requests on one connection.
     pub keep_alive: Duration,
+    /// With bytes for a client of which it takes none (HTTP; a tunnel waits).
+    pub send: Duration,
     /// The TLS handshake of a client.
     pub tls: Duration,
     /// From one side's end of a tunnel to the other's.
@@ -24,6 +26,7 @@ impl Default for Times {
         Self {
             head: Duration::from_secs(10),
             keep_alive: Duration::from_secs(75), // nginx's
+            send: Duration::from_secs(60),       // nginx's
             tls: Duration::from_secs(10),
             linger: Duration::from_secs(5),
             grace: Duration::from_secs(10),

@@ -1,0 +1,284 @@
+//! Bodies on their way through: counted, limited, timed, never collected.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::connection::Connection;
+use super::record::{Fault, Record};
+use crate::net::TapHandle;
+use crate::upstream::{AnswerBody, BodyError};
+
+/// How long a client that expects a 100 is kept waiting for the backend's (RFC 9110 section 10.1.1: it
+/// need not wait for ever; curl waits 1 s).
+const EXPECT_TIME: Duration = Duration::from_secs(1);
+
+/// What an upload tells those who wait for its answer.
+#[derive(Debug)]
+pub(super) struct Flow {
+    bytes: Arc<AtomicU64>,
+    /// Milliseconds from `begun` to the last byte that moved.
+    moved: AtomicU64,
+    begun: Instant,
+    too_large: AtomicBool,
+    broken: AtomicBool,
+    /// Given when the backend says 100.
+    pub(super) go_on: CancellationToken,
+    answered: AtomicBool,
+}
+
+impl Flow {
+    pub(super) fn new(bytes: Arc<AtomicU64>) -> Arc<Self> {
+        Arc::new(Self {
+            bytes,
+            moved: AtomicU64::new(0),
+            begun: Instant::now(),
+            too_large: false.into(),
+            broken: false.into(),
+            go_on: CancellationToken::new(),
+            answered: false.into(),
+        })
+    }
+
+    /// Completes when the upload has stood still for `time`, or has been over for as long.
+    pub(super) async fn stands_still(&self, time: Duration) {
+        loop {
+            let moved = self.begun + Duration::from_millis(self.moved.load(Ordering::Relaxed));
+            if moved.elapsed() >= time {
+                return;
+            }
+            tokio::time::sleep_until(moved + time).await;
+        }
+    }
+
+    /// The body went over the route's limit.
+    pub(super) fn is_too_large(&self) -> bool {
+        self.too_large.load(Ordering::Relaxed)
+    }
+
+    /// The client's body broke off or was malformed.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    /// The final answer is here: a body that nobody has asked for yet is not asked for any more.
+    pub(super) fn answered(&self) {
+        self.answered.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A client's body on its way to the backend.
+pub(super) struct Upload {
+    incoming: Incoming,
+    flow: Arc<Flow>,
+    left: Option<u64>,
+    tap: Option<TapHandle>,
+    /// `Expect: 100-continue`: hyper says 100 to the client when the body is first polled, so it is not.
+    gate: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl Upload {
+    pub(super) fn new(incoming: Incoming, flow: &Arc<Flow>, limit: Option<u64>, tap: Option<TapHandle>, expects: bool) -> Self {
+        let gate = expects.then(|| {
+            let flow = flow.clone();
+            Box::pin(async move {
+                let asked = tokio::time::timeout(EXPECT_TIME, flow.go_on.cancelled()).await.is_ok();
+                if !asked && flow.answered.load(Ordering::Relaxed) {
+                    std::future::pending::<()>().await;
+                }
+            }) as Pin<Box<dyn Future<Output = ()> + Send>>
+        });
+        Self { incoming, flow: flow.clone(), left: limit, tap, gate }
+    }
+
+    fn ended(&mut self) {
+        if let Some(tap) = self.tap.take() {
+            tap.body_ended();
+        }
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        if let Some(gate) = &mut this.gate {
+            ready!(gate.as_mut().poll(cx));
+            this.gate = None;
+        }
+        let Some(frame) = ready!(Pin::new(&mut this.incoming).poll_frame(cx)) else {
+            this.ended();
+            return Poll::Ready(None);
+        };
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => {
+                this.flow.broken.store(true, Ordering::Relaxed);
+                return Poll::Ready(Some(Err(error.into())));
+            }
+        };
+        let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+        this.flow.bytes.fetch_add(length, Ordering::Relaxed);
+        this.flow.moved.store(u64::try_from(this.flow.begun.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        if let Some(left) = &mut this.left {
+            let Some(rest) = left.checked_sub(length) else {
+                this.flow.too_large.store(true, Ordering::Relaxed);
+                return Poll::Ready(Some(Err("the body is larger than the route allows".into())));
+            };
+            *left = rest;
+        }
+        if this.incoming.is_end_stream() {
+            this.ended();
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+/// One exchange's hold on its connection, from the head of the request to the end of the answer.
+pub(super) struct Alive(Arc<Connection>);
+
+impl Alive {
+    pub(super) fn new(connection: &Arc<Connection>) -> Self {
+        connection.exchanges.fetch_add(1, Ordering::Relaxed);
+        Self(connection.clone())
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.exchanges.fetch_sub(1, Ordering::Relaxed);
+        if let Some(tap) = &self.0.tap {
+            tap.answered();
+        }
+    }
+}
+
+/// Where an answer's body comes from.
+pub(super) enum Source {
+    Own(Bytes),
+    Backend {
+        body: AnswerBody,
+        /// How long it may be silent, and the clock.
+        between: Option<(Duration, Pin<Box<Sleep>>)>,
+        /// The client can tell its end only by the close of the connection.
+        until_close: bool,
+    },
+}
+
+impl Source {
+    pub(super) fn backend(body: AnswerBody, between: Option<Duration>, until_close: bool) -> Self {
+        Self::Backend { body, between: between.map(|time| (time, Box::pin(sleep(time)))), until_close }
+    }
+}
+
+/// An answer's body on its way to the client. Its drop is the end of the exchange.
+pub(super) struct Reply {
+    source: Source,
+    record: Record,
+    complete: bool,
+    alive: Alive,
+}
+
+impl Reply {
+    pub(super) fn new(source: Source, record: Record, alive: Alive) -> Self {
+        let mut reply = Self { source, record, complete: false, alive };
+        // hyper sends no body to HEAD and does not ask for one.
+        reply.complete = reply.is_end_stream() || reply.record.is_head();
+        reply
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.source {
+            Source::Own(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Source::Own(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Source::Backend { body, between, .. } => {
+                let polled = Pin::new(body).poll_frame(cx);
+                if let Some((time, clock)) = between {
+                    if polled.is_ready() {
+                        clock.as_mut().reset(Instant::now() + *time);
+                    } else if clock.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(Some(Err(io::Error::from(io::ErrorKind::TimedOut).into())));
+                    }
+                }
+                polled.map_err(Into::into)
+            }
+        }
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let polled = ready!(this.poll_source(cx));
+        match &polled {
+            None => this.complete = true,
+            Some(Ok(frame)) => {
+                this.record.bytes_out += frame.data_ref().map_or(0, Bytes::len) as u64;
+                this.complete = this.is_end_stream();
+            }
+            Some(Err(error)) => {
+                this.record.blame(Fault::Backend, || format!("its answer was cut short ({})", chain(&**error)));
+                if matches!(this.source, Source::Backend { until_close: true, .. }) {
+                    this.alive.0.cut.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Own(bytes) => bytes.is_empty(),
+            Source::Backend { body, .. } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Backend { body, .. } => body.size_hint(),
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if !self.complete {
+            self.record.blame(Fault::Client, || "the client went away before the answer's end".to_owned());
+        }
+    }
+}
+
+/// An error with its causes.
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,142 @@
+//! One request: route, then forward, upgrade or answer.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use http::header::{LOCATION, UPGRADE};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, request};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use super::body::{Alive, Reply};
+use super::connection::Connection;
+use super::record::Record;
+use super::respond::{self, Failure};
+use super::{World, forward, laws, upgrade};
+use crate::handshake::{Draft, Offer, Refusal};
+use crate::route::{Action, Found, Query, Route};
+
+/// A request that was just read, with what only its first moment can tell.
+pub(super) struct Begun {
+    parts: request::Parts,
+    body: Incoming,
+    alive: Alive,
+    /// It asks for a WebSocket; what follows its head is held.
+    asks: bool,
+    /// Its head as it came, where it asks for a WebSocket and the input is in step.
+    raw: Option<Vec<u8>>,
+}
+
+/// To be called before anything more is read from the connection.
+pub(super) fn begin(connection: &Arc<Connection>, request: Request<Incoming>) -> Begun {
+    let (parts, body) = request.into_parts();
+    let asks = Offer::is_asked(&parts.method, parts.version, &parts.headers);
+    let raw = connection.tap.as_ref().and_then(|tap| tap.request(asks, !body.is_end_stream()));
+    Begun { parts, body, alive: Alive::new(connection), asks, raw }
+}
+
+/// Answers a request. Where it became a tunnel the future never completes; it is dropped.
+pub(super) async fn exchange(connection: Arc<Connection>, begun: Begun) -> Result<Response<Reply>, Infallible> {
+    let Begun { parts, body, alive, asks, raw } = begun;
+    let has_body = !body.is_end_stream();
+    let in_step = raw.is_some();
+    let world = connection.entry.shared.world.load_full();
+    let mut answer = route(&connection, &world, Begun { parts, body, alive, asks, raw }).await;
+    if asks {
+        // Bytes behind a refused offer are never read as a request. Where it is not known whether there
+        // are any (out of step), or where they are still to come (a body, hixie-76's key), likewise.
+        let early = connection.tap.as_ref().is_some_and(crate::net::TapHandle::offer_refused);
+        let more_to_come = answer.extensions_mut().remove::<MoreToCome>().is_some();
+        if early || has_body || !in_step || more_to_come {
+            respond::close_after(answer.headers_mut());
+        }
+    }
+    Ok(answer)
+}
+
+/// Marks an answer behind which the client's bytes are no request.
+#[derive(Clone)]
+struct MoreToCome;
+
+async fn route(connection: &Arc<Connection>, world: &Arc<World>, begun: Begun) -> Response<Reply> {
+    let Begun { parts, body, alive, asks, raw } = begun;
+    let shared = &connection.entry.shared;
+    let host = laws::host(&parts);
+    let client = laws::client(connection, world, &parts.headers);
+    let shown_host = host.as_ref().ok().and_then(Option::as_ref).map(laws::text).unwrap_or_default();
+    let mut record = Record::new(shared, client, parts.method.clone(), shown_host, parts.uri.path().to_owned());
+    let host = match host {
+        Ok(host) => host,
+        Err(bad) => return respond::failure(bad.into(), record, alive),
+    };
+    if let Some(port) = connection.entry.redirect_https {
+        return redirect_https(port, host.as_ref(), &parts, asks, record, alive);
+    }
+    let host_text = host.as_ref().map(laws::text);
+    let query = Query { host: host_text.as_deref(), path: parts.uri.path(), method: &parts.method, headers: &parts.headers };
+    let Found { route, path } = match world.routes.find(&query) {
+        Ok(Some(found)) => found,
+        Ok(None) => return respond::failure(Failure::no_route(), record, alive),
+        Err(error) => return respond::failure(error.into(), record, alive),
+    };
+    let path = path.into_owned();
+    record.route = Some(route.name.clone());
+    let mut answer = match &route.action {
+        Action::Forward(forward) => match Offer::parse(&parts.method, parts.version, &parts.headers, forward.legacy_drafts) {
+            Ok(Some(offer)) => {
+                let ask = upgrade::Ask { route: &route, forward, path: &path, host, parts, offer, raw, record, alive };
+                return upgrade::upgrade(connection, world, ask).await;
+            }
+            Ok(None) => {
+                let job = forward::Job { route: &route, forward, path: &path, host, parts, body, record, alive };
+                return forward::forward(connection, world, job).await;
+            }
+            Err(refusal) => {
+                let mut answer = respond::failure(refusal.into(), record, alive);
+                if refusal == Refusal::Version(Draft::Hixie76) {
+                    answer.extensions_mut().insert(MoreToCome);
+                }
+                answer
+            }
+        },
+        Action::Respond(own) => respond::text_answer(own.status, HeaderMap::new(), own.body.clone(), record, alive),
+        Action::Redirect(redirect) => {
+            let target = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+            let location = redirect.expand(host_text.as_deref().unwrap_or_default(), target);
+            own_redirect(redirect.status, &location, record, alive)
+        }
+    };
+    finish(&route, answer.headers_mut());
+    answer
+}
+
+/// The operator's edits on an answer of ours.
+fn finish(route: &Route, headers: &mut HeaderMap) {
+    route.response_headers.apply(headers);
+}
+
+fn own_redirect(status: StatusCode, location: &str, record: Record, alive: Alive) -> Response<Reply> {
+    let mut headers = HeaderMap::new();
+    if let Ok(location) = HeaderValue::from_str(location) {
+        headers.insert(LOCATION, location);
+    }
+    respond::text_answer(status, headers, format!("{status}\n{location}\n"), record, alive)
+}
+
+fn redirect_https(
+    port: u16,
+    host: Option<&HeaderValue>,
+    parts: &request::Parts,
+    asks: bool,
+    record: Record,
+    alive: Alive,
+) -> Response<Reply> {
+    if asks || parts.headers.contains_key(UPGRADE) && parts.headers.contains_key("sec-websocket-key") {
+        return respond::failure(Failure::needs_tls(), record, alive);
+    }
+    let target = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let name = host.map(laws::text).unwrap_or_default();
+    let name = laws::without_port(&name);
+    let location = if port == 443 { format!("https://{name}{target}") } else { format!("https://{name}:{port}{target}") };
+    own_redirect(StatusCode::PERMANENT_REDIRECT, &location, record, alive)
+}

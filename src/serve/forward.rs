@@ -1,0 +1,226 @@
+//! Ordinary HTTP: to a server and back, streamed both ways.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING};
+use http::{Method, Request, Response, StatusCode, Uri, Version, request};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::body::{Alive, Flow, Reply, Source, Upload};
+use super::connection::Connection;
+use super::laws::{self, Prepared};
+use super::record::Record;
+use super::respond::{self, Failure};
+use super::World;
+use crate::headers::check_response;
+use crate::route::{Forward, Normal, Route};
+use crate::upstream::{AnswerBody, Backend, Connection as ToBackend, Lease, RequestBody, SendError, no_body};
+
+/// A request to forward.
+pub(super) struct Job<'a> {
+    pub(super) route: &'a Arc<Route>,
+    pub(super) forward: &'a Forward,
+    pub(super) path: &'a Normal<'static>,
+    pub(super) host: Option<HeaderValue>,
+    pub(super) parts: request::Parts,
+    pub(super) body: Incoming,
+    pub(super) record: Record,
+    pub(super) alive: Alive,
+}
+
+/// Forwards it and gives the backend's answer, or ours about it.
+pub(super) async fn forward(connection: &Arc<Connection>, world: &World, job: Job<'_>) -> Response<Reply> {
+    let Job { route, forward, path, host, mut parts, body, mut record, alive } = job;
+    let backend = match laws::backend(world, forward) {
+        Ok(backend) => backend,
+        Err(failure) => return respond::failure(failure, record, alive),
+    };
+    if forward.max_body.is_some_and(|limit| body.size_hint().lower() > limit) {
+        return respond::failure(Failure::too_large(), record, alive);
+    }
+    let version = parts.version;
+    let prepared = laws::request(connection, world, route, forward, path, host, &mut parts);
+    let flow = Flow::new(record.bytes_in.clone());
+    let body = upload(connection, forward, &flow, &mut parts, body, version);
+    let cookie = backend.sticky_cookie().and_then(|name| crate::headers::cookie(&prepared.cookies, name).map(str::to_owned));
+    let job = Sending { backend, prepared: &prepared, flow: &flow, answer_time: forward.answer_time };
+    let outcome = job.send(cookie.as_deref(), parts, body, &mut record).await;
+    flow.answered();
+    match outcome {
+        Ok((response, lease)) => {
+            let answered = Answered { route, forward, path, prepared: &prepared, cookie: cookie.as_deref(), version, lease };
+            answered.pass(connection, backend, response, record, alive)
+        }
+        Err(failure) => respond::failure(failure, record, alive),
+    }
+}
+
+fn upload(
+    connection: &Connection,
+    forward: &Forward,
+    flow: &Arc<Flow>,
+    parts: &mut request::Parts,
+    body: Incoming,
+    version: Version,
+) -> RequestBody {
+    if version == Version::HTTP_10 {
+        parts.headers.remove(EXPECT); // RFC 9110 section 10.1.1
+    }
+    if body.is_end_stream() {
+        return no_body();
+    }
+    if !parts.headers.contains_key(CONTENT_LENGTH) {
+        // hyper sends a body of unknown length with GET and HEAD only where it is told to.
+        parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    let expects = parts.headers.get(EXPECT).is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    Upload::new(body, flow, forward.max_body, connection.tap.clone(), expects).boxed_unsync()
+}
+
+/// A request on its way through the servers of a backend.
+struct Sending<'a> {
+    backend: &'a Backend,
+    prepared: &'a Prepared,
+    flow: &'a Arc<Flow>,
+    answer_time: Duration,
+}
+
+impl Sending<'_> {
+    /// Tries servers until one has taken the request. What was sent in part is not sent again, but for
+    /// one case: a reused connection that the server had just closed, and a request that may be
+    /// repeated (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
+    async fn send(
+        &self,
+        cookie: Option<&str>,
+        parts: request::Parts,
+        body: RequestBody,
+        record: &mut Record,
+    ) -> Result<(Response<AnswerBody>, Lease), Failure> {
+        let repeatable = body.is_end_stream() && is_idempotent(&parts.method);
+        let mut request = Request::from_parts(parts, body);
+        *request.uri_mut() = self.prepared.target.parse::<Uri>().map_err(|_| Failure::from(crate::route::PathError::Malformed))?;
+        let mut tried: Vec<Lease> = Vec::new();
+        let mut fresh = false;
+        let mut last = Failure::bad_gateway("the backend has no server");
+        let mut next = self.backend.pick(cookie, &tried);
+        while let Some(lease) = next {
+            record.server = Some(lease.server_name().clone());
+            let connection = match lease.connect(fresh).await {
+                Ok(connection) => connection,
+                Err(error) => {
+                    last = Failure::dialling(&error);
+                    tried.push(lease);
+                    next = self.backend.pick(cookie, &tried);
+                    continue;
+                }
+            };
+            let others = self.backend.server_count() > tried.len() + 1;
+            let spare = (repeatable && (connection.is_reused() || others)).then(|| copy_of(&request));
+            request.headers_mut().insert(HOST, self.prepared.host_for(&lease));
+            let error = match self.exchange(connection, request).await? {
+                Ok(response) => return Ok((response, lease)),
+                Err(error) => error,
+            };
+            if self.flow.is_too_large() {
+                return Err(Failure::too_large());
+            }
+            if self.flow.is_broken() {
+                return Err(Failure::broken_body());
+            }
+            last = Failure::sending(&error);
+            let reused = error.reused;
+            let Some(again) = error.unsent.or(spare.filter(|_| is_early_close(&error.error))) else { return Err(last) };
+            request = again;
+            if reused && !fresh {
+                fresh = true; // the same server, on a connection that nobody has closed yet
+                next = Some(lease);
+            } else {
+                tried.push(lease);
+                next = self.backend.pick(cookie, &tried);
+            }
+        }
+        Err(last)
+    }
+
+    /// One attempt. The outer error is final.
+    async fn exchange(
+        &self,
+        connection: ToBackend,
+        mut request: Request<RequestBody>,
+    ) -> Result<Result<Response<AnswerBody>, SendError>, Failure> {
+        if request.headers().contains_key(EXPECT) {
+            let go_on = self.flow.go_on.clone();
+            hyper::ext::on_informational(&mut request, move |informational| {
+                if informational.status() == StatusCode::CONTINUE {
+                    go_on.cancel();
+                }
+            });
+        }
+        tokio::select! {
+            answer = connection.send(request, self.prepared.te_trailers) => Ok(answer),
+            () = self.flow.stands_still(self.answer_time) => Err(Failure::silent("it sent no answer in time")),
+        }
+    }
+}
+
+/// Methods that may be repeated (RFC 9110 section 9.2.2).
+fn is_idempotent(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
+}
+
+/// Whether the server closed before an answer, rather than answering badly.
+fn is_early_close(error: &hyper::Error) -> bool {
+    use std::io::ErrorKind as Kind;
+    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    error.is_incomplete_message()
+        || error.is_closed()
+        || error.is_canceled()
+        || io.is_some_and(|io| matches!(io.kind(), Kind::ConnectionReset | Kind::BrokenPipe | Kind::NotConnected | Kind::UnexpectedEof))
+}
+
+/// The same request once more; it has no body.
+fn copy_of(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut copy = Request::new(no_body());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    *copy.extensions_mut() = request.extensions().clone(); // the spelling of its names
+    copy
+}
+
+/// An answer of the backend on its way to the client.
+pub(super) struct Answered<'a> {
+    pub(super) route: &'a Route,
+    pub(super) forward: &'a Forward,
+    pub(super) path: &'a Normal<'static>,
+    pub(super) prepared: &'a Prepared,
+    pub(super) cookie: Option<&'a str>,
+    pub(super) version: Version,
+    pub(super) lease: Lease,
+}
+
+impl Answered<'_> {
+    /// Passes it on by the law, or refuses it.
+    pub(super) fn pass(
+        self,
+        connection: &Connection,
+        backend: &Backend,
+        response: Response<AnswerBody>,
+        mut record: Record,
+        alive: Alive,
+    ) -> Response<Reply> {
+        if let Err(bad) = check_response(response.version(), response.status(), response.headers()) {
+            return respond::failure(bad.into(), record, alive);
+        }
+        let (mut head, body) = response.into_parts();
+        record.status = Some(head.status);
+        laws::response(connection, &self, backend, head.status, &mut head.headers);
+        head.version = Version::HTTP_11; // hyper lowers it for a client of 1.0
+        let until_close = self.version == Version::HTTP_10 && !head.headers.contains_key(CONTENT_LENGTH);
+        let source = Source::backend(body, self.forward.between_time, until_close);
+        Response::from_parts(head, Reply::new(source, record, alive))
+    }
+}

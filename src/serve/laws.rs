@@ -1,0 +1,170 @@
+//! The law of headers, applied: what `headers` and `route` decide, put together for one exchange.
+
+use std::sync::Arc;
+
+use http::header::{CONNECTION, HOST, LOCATION, SET_COOKIE, UPGRADE};
+use http::{HeaderMap, HeaderValue, StatusCode, request};
+
+use super::connection::Connection;
+use super::forward::Answered;
+use super::respond::Failure;
+use super::{Settings, World};
+use crate::headers::{self, BadRequest, Forwarded, Trust};
+use crate::route::{Forward, HostHeader, Normal, PathPattern, Route, rewrite_target};
+use crate::upstream::{Backend, Lease};
+
+/// A request head that is ready for a backend, but for what depends on the server.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// Path and query.
+    pub(super) target: String,
+    /// The client takes trailers.
+    pub(super) te_trailers: bool,
+    /// The client's cookie lines.
+    pub(super) cookies: HeaderMap,
+    /// What the client called us.
+    pub(super) host: Option<HeaderValue>,
+    /// What the backend is to be called; `None`: by its own name.
+    sent_host: Option<HeaderValue>,
+}
+
+impl Prepared {
+    /// The `Host` toward a server.
+    pub(super) fn host_for(&self, lease: &Lease) -> HeaderValue {
+        let own = || HeaderValue::from_str(lease.authority()).unwrap_or(HeaderValue::from_static("localhost"));
+        self.sent_host.clone().unwrap_or_else(own)
+    }
+}
+
+/// A field's value as text; bytes that are no UTF-8 are replaced. For the log and for comparing names.
+pub(super) fn text(value: &HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).into_owned()
+}
+
+/// A host without its port.
+pub(super) fn without_port(host: &str) -> &str {
+    let end = host.rfind(']').map_or(0, |end| end + 1);
+    let port = host.get(end..).and_then(|rest| rest.find(':'));
+    port.and_then(|port| host.get(..end + port)).unwrap_or(host)
+}
+
+/// The host a request is for, once its form is checked: of the target where that has one, else `Host`.
+pub(super) fn host(parts: &request::Parts) -> Result<Option<HeaderValue>, BadRequest> {
+    headers::check_request(&parts.method, &parts.uri, parts.version, &parts.headers)?;
+    Ok(headers::effective_host(&parts.uri, &parts.headers))
+}
+
+fn trust(settings: &Settings) -> Trust<'_> {
+    Trust { networks: &settings.trusted, unix: settings.trust_unix }
+}
+
+/// The client's address for the log: where the peer is a trusted proxy, the one that it names.
+pub(super) fn client(connection: &Connection, world: &World, fields: &HeaderMap) -> String {
+    let peer = connection.peer;
+    match headers::client_address(peer.ip_address(), trust(&world.settings), fields) {
+        Some(address) if Some(address) != peer.ip_address() => address.to_string(),
+        _ => peer.to_string(),
+    }
+}
+
+/// The backend of a route.
+pub(super) fn backend<'a>(world: &'a World, forward: &Forward) -> Result<&'a Arc<Backend>, Failure> {
+    world.backends.get(forward.backend.0).ok_or_else(|| Failure::bad_gateway("the route's backend is gone"))
+}
+
+/// Makes a client's head fit for the backend, in place.
+pub(super) fn request(
+    connection: &Connection,
+    world: &World,
+    route: &Route,
+    forward: &Forward,
+    path: &Normal<'_>,
+    host: Option<HeaderValue>,
+    parts: &mut request::Parts,
+) -> Prepared {
+    let fields = &mut parts.headers;
+    headers::join_cookies(fields);
+    let mut cookies = HeaderMap::new();
+    if let Some(cookie) = fields.get(http::header::COOKIE) {
+        cookies.insert(http::header::COOKIE, cookie.clone());
+    }
+    let stripped = headers::strip_request(fields);
+    let forwarded = Forwarded {
+        peer: connection.peer.ip_address(),
+        proto: if connection.secure { "https" } else { "http" },
+        host: host.as_ref(),
+        add_forwarded: forward.forwarded,
+    };
+    forwarded.apply(trust(&world.settings), fields);
+    fields.remove(HOST);
+    route.request_headers.apply(fields);
+    let sent_host = match &forward.host_header {
+        HostHeader::Keep => host.clone(),
+        HostHeader::Backend => None,
+        HostHeader::Set(value) => Some(value.clone()),
+    };
+    let target = match (&forward.rewrite, &route.path) {
+        (Some(replacement), Some(PathPattern::Prefix(prefix))) => rewrite_target(path, parts.uri.query(), prefix, replacement),
+        _ => parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
+    };
+    Prepared { target, te_trailers: stripped.te_trailers, cookies, host, sent_host }
+}
+
+/// Makes a backend's head fit for the client, in place.
+pub(super) fn response(connection: &Connection, answered: &Answered<'_>, backend: &Backend, status: StatusCode, fields: &mut HeaderMap) {
+    let upgrade = (status == StatusCode::UPGRADE_REQUIRED).then(|| fields.get(UPGRADE).cloned()).flatten();
+    headers::strip_response(fields);
+    if let Some(upgrade) = upgrade {
+        // What a 426 is for (RFC 9110 section 15.5.22).
+        fields.insert(UPGRADE, upgrade);
+        fields.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    }
+    let prefixes = match (&answered.forward.rewrite, &answered.route.path) {
+        (Some(replacement), Some(PathPattern::Prefix(prefix))) => Some((prefix.as_str(), replacement.as_str())),
+        _ => None,
+    };
+    put_location_right(answered, prefixes, fields);
+    if let Some((prefix, replacement)) = prefixes {
+        put_cookie_paths_right(prefix, replacement, fields);
+    }
+    add_sticky(connection, backend, answered.cookie, &answered.lease, fields);
+    answered.route.response_headers.apply(fields);
+}
+
+fn put_location_right(answered: &Answered<'_>, prefixes: Option<(&str, &str)>, fields: &mut HeaderMap) {
+    let Some(location) = fields.get(LOCATION) else { return };
+    let (client_prefix, backend_prefix) = prefixes.unwrap_or_default();
+    let sent = answered.prepared.host_for(&answered.lease);
+    let authority = HeaderValue::from_str(answered.lease.authority()).ok();
+    let names = headers::Authorities {
+        client: answered.prepared.host.as_ref(),
+        sent: Some(&sent),
+        backend: authority.as_ref(),
+    };
+    if let Some(right) = headers::rewrite_location(location, names, client_prefix, backend_prefix) {
+        fields.insert(LOCATION, right);
+    }
+}
+
+fn put_cookie_paths_right(client_prefix: &str, backend_prefix: &str, fields: &mut HeaderMap) {
+    let cookies: Vec<_> = fields.get_all(SET_COOKIE).iter().cloned().collect();
+    for (n, cookie) in cookies.into_iter().enumerate() {
+        let right = headers::replace_cookie_path(&cookie, backend_prefix, client_prefix).unwrap_or(cookie);
+        if n == 0 {
+            fields.insert(SET_COOKIE, right);
+        } else {
+            fields.append(SET_COOKIE, right);
+        }
+    }
+}
+
+/// Sets our cookie where the client has none, or one that leads elsewhere.
+pub(super) fn add_sticky(connection: &Connection, backend: &Backend, cookie: Option<&str>, lease: &Lease, fields: &mut HeaderMap) {
+    if let Some(name) = backend.sticky_cookie().filter(|_| cookie != Some(lease.token())) {
+        let secure = if connection.secure { "; Secure" } else { "" };
+        let value = format!("{name}={}; Path=/; HttpOnly; SameSite=Lax{secure}", lease.token());
+        if let Ok(value) = HeaderValue::try_from(value) {
+            fields.append(SET_COOKIE, value);
+        }
+    }
+}

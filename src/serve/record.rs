@@ -1,0 +1,156 @@
+//! Records: one line for each request, one at the open and one at the close of each tunnel.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use http::{Method, StatusCode};
+
+use super::Shared;
+use crate::base::RequestId;
+use crate::session::Session;
+use crate::tunnel::Ended;
+
+/// Whose fault an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    Client,
+    Backend,
+    Us,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Client => "client",
+            Self::Backend => "backend",
+            Self::Us => "spliceway",
+        })
+    }
+}
+
+/// What is known of a request; written when it is dropped, so that none is lost.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) id: RequestId,
+    pub(super) client: String,
+    pub(super) host: String,
+    pub(super) route: Option<Arc<str>>,
+    pub(super) server: Option<Arc<str>>,
+    pub(super) status: Option<StatusCode>,
+    pub(super) bytes_in: Arc<AtomicU64>,
+    pub(super) bytes_out: u64,
+    method: Method,
+    path: String,
+    started: Instant,
+    fault: Option<(Fault, String)>,
+    shared: Arc<Shared>,
+    /// It became a tunnel, which has records of its own.
+    silent: bool,
+}
+
+impl Record {
+    pub(super) fn new(shared: &Arc<Shared>, client: String, method: Method, host: String, path: String) -> Self {
+        Self {
+            id: RequestId::next(),
+            client,
+            host,
+            route: None,
+            server: None,
+            status: None,
+            bytes_in: Arc::default(),
+            bytes_out: 0,
+            method,
+            path,
+            started: Instant::now(),
+            fault: None,
+            shared: shared.clone(),
+            silent: false,
+        }
+    }
+
+    /// Whether the request was HEAD.
+    pub(super) fn is_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+
+    /// Notes what went wrong; the first word stands.
+    pub(super) fn blame(&mut self, fault: Fault, why: impl FnOnce() -> String) {
+        if self.fault.is_none() {
+            self.fault = Some((fault, why()));
+        }
+    }
+
+    /// The request became a tunnel.
+    pub(super) fn silence(&mut self) {
+        self.silent = true;
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if self.silent {
+            return;
+        }
+        self.shared.counters.requests.add();
+        if self.status.is_none() {
+            self.blame(Fault::Client, || "the client went away before the answer".to_owned());
+        }
+        if !self.shared.records {
+            return;
+        }
+        tracing::info!(
+            target: "spliceway::records",
+            id = %self.id,
+            client = self.client,
+            method = %self.method,
+            host = self.host,
+            path = self.path,
+            route = self.route.as_deref(),
+            backend = self.server.as_deref(),
+            status = self.status.map_or(499, |status| status.as_u16()), // 499: nginx's word for a client gone
+            seconds = self.started.elapsed().as_secs_f64(),
+            bytes_in = self.bytes_in.load(Ordering::Relaxed),
+            bytes_out = self.bytes_out,
+            fault = self.fault.as_ref().map(|(fault, _)| tracing::field::display(fault)),
+            why = self.fault.as_ref().map(|(_, why)| why.as_str()),
+            "request"
+        );
+    }
+}
+
+/// The record at the open of a tunnel.
+pub(super) fn opened(shared: &Shared, session: &Session, id: RequestId, client: &str) {
+    shared.counters.tunnels.add();
+    if shared.records {
+        tracing::info!(
+            target: "spliceway::records",
+            session = %session.id,
+            id = %id,
+            client,
+            route = &*session.route,
+            backend = &*session.server,
+            "tunnel opened"
+        );
+    }
+}
+
+/// The record at its close.
+pub(super) fn closed(shared: &Shared, session: &Session, client: &str, ended: Ended) {
+    if shared.records {
+        tracing::info!(
+            target: "spliceway::records",
+            session = %session.id,
+            client,
+            route = &*session.route,
+            backend = &*session.server,
+            seconds = session.opened.elapsed().as_secs_f64(),
+            bytes_from_client = session.traffic.from_client(),
+            bytes_from_backend = session.traffic.from_backend(),
+            ended_by = %ended.by,
+            how = %ended.how,
+            "tunnel closed"
+        );
+    }
+}

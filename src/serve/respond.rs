@@ -1,0 +1,213 @@
+//! Every room's error becomes a status, a line in the log and a few words for the client: one table.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::{HeaderMap, HeaderName, Response, StatusCode};
+
+use super::body::{Alive, Reply, Source, chain};
+use super::record::{Fault, Record};
+use crate::handshake::{AnswerError, Disagreement, Refusal};
+use crate::headers::{BadRequest, BadResponse};
+use crate::net::{Clock, Peer, Socket, Stream, lingering_close};
+use crate::route::PathError;
+use crate::tls::{AcceptError, AcceptFault};
+use crate::upstream::{DialError, SendError};
+
+/// An answer of ours instead of the backend's.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) status: StatusCode,
+    pub(super) fault: Fault,
+    /// What was being done and what went wrong: for the log, and for the client where it is its fault.
+    pub(super) why: String,
+    fields: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Failure {
+    fn new(status: StatusCode, fault: Fault, why: impl fmt::Display) -> Self {
+        Self { status, fault, why: why.to_string(), fields: Vec::new() }
+    }
+
+    /// The answer did not begin in time.
+    pub(super) fn silent(what: &str) -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, Fault::Backend, what)
+    }
+
+    /// The backend did something that is no answer.
+    pub(super) fn bad_gateway(why: impl fmt::Display) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, Fault::Backend, why)
+    }
+
+    pub(super) fn no_route() -> Self {
+        Self::new(StatusCode::NOT_FOUND, Fault::Client, "no route matches the request")
+    }
+
+    pub(super) fn too_large() -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, Fault::Client, "the body is larger than the route allows")
+    }
+
+    pub(super) fn broken_body() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, Fault::Client, "the body broke off or is malformed")
+    }
+
+    /// A WebSocket on a listener that only redirects: no client follows a redirect there.
+    pub(super) fn needs_tls() -> Self {
+        Self::new(StatusCode::FORBIDDEN, Fault::Client, "WebSockets are only served over TLS here (wss://)")
+    }
+
+    /// An error of sending a request, seen together with what became of its body.
+    pub(super) fn sending(error: &SendError) -> Self {
+        Self::bad_gateway(format!("it broke off before its answer ({error})"))
+    }
+
+    /// No server could be dialled; the last one's error.
+    pub(super) fn dialling(error: &DialError) -> Self {
+        let status = if error.is_timeout() { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY };
+        let fault = if matches!(error, DialError::OurLimit(_)) { Fault::Us } else { Fault::Backend };
+        Self::new(status, fault, error)
+    }
+}
+
+impl From<BadRequest> for Failure {
+    fn from(bad: BadRequest) -> Self {
+        let mut failure = Self::new(bad.status(), Fault::Client, bad);
+        if failure.status == StatusCode::METHOD_NOT_ALLOWED {
+            let allow = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"); // RFC 9110 section 15.5.6
+            failure.fields.push((ALLOW, allow));
+        }
+        failure
+    }
+}
+
+impl From<PathError> for Failure {
+    fn from(error: PathError) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, Fault::Client, error)
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let mut failure = Self::new(refusal.status(), Fault::Client, refusal);
+        if failure.status == StatusCode::UPGRADE_REQUIRED {
+            failure.fields.push((SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")));
+            failure.fields.push((UPGRADE, HeaderValue::from_static("websocket")));
+            failure.fields.push((CONNECTION, HeaderValue::from_static("Upgrade")));
+        }
+        failure
+    }
+}
+
+impl From<BadResponse> for Failure {
+    fn from(bad: BadResponse) -> Self {
+        Self::bad_gateway(bad)
+    }
+}
+
+impl From<Disagreement> for Failure {
+    fn from(disagreement: Disagreement) -> Self {
+        Self::bad_gateway(disagreement)
+    }
+}
+
+impl From<AnswerError> for Failure {
+    fn from(error: AnswerError) -> Self {
+        Self::bad_gateway(error)
+    }
+}
+
+/// The answer that tells the client of `failure`, and the record's word about it.
+pub(super) fn failure(failure: Failure, mut record: Record, alive: Alive) -> Response<Reply> {
+    let Failure { status, fault, why, fields } = failure;
+    let words = match fault {
+        Fault::Client => why.as_str(),
+        // Nothing of what stands behind us: no address, no name, no error text.
+        _ if status == StatusCode::GATEWAY_TIMEOUT => "the server behind this proxy did not answer in time",
+        _ => "the server behind this proxy did not answer properly",
+    };
+    let text = format!("{status}\n{words}\nrequest {}\n", record.id);
+    let mut headers = HeaderMap::with_capacity(fields.len() + 1);
+    headers.extend(fields);
+    record.blame(fault, || why);
+    text_answer(status, headers, text, record, alive)
+}
+
+/// A plain text answer of ours.
+pub(super) fn text_answer(
+    status: StatusCode,
+    mut headers: HeaderMap,
+    text: String,
+    mut record: Record,
+    alive: Alive,
+) -> Response<Reply> {
+    record.status = Some(status);
+    headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("text/plain; charset=utf-8"));
+    let mut response = Response::new(Reply::new(Source::Own(Bytes::from(text)), record, alive));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// Makes an answer the last one of its h1 connection.
+pub(super) fn close_after(headers: &mut HeaderMap) {
+    let value = if headers.contains_key(CONNECTION) { "Upgrade, close" } else { "close" };
+    headers.insert(CONNECTION, HeaderValue::from_static(value));
+}
+
+/// What hyper ended a connection for; it has answered 400, 414 or 431 itself where it could.
+pub(super) fn failed_http(error: &hyper::Error, clock: Option<Clock>, peer: Peer) {
+    let why = match clock {
+        Some(Clock::Idle) => return,
+        Some(Clock::Head) => "the client did not finish a request's head in time",
+        Some(Clock::Send) => "the client took no bytes in time",
+        None if error.is_parse_too_large() => "the client sent a head that is too large",
+        None if error.is_parse() => "the client sent a malformed request",
+        None if error.is_incomplete_message() => "the client went away within a request",
+        None if error.is_user() => return, // an answer cut short: its record says so
+        None => "the connection broke",
+    };
+    tracing::info!(target: "spliceway::connections", client = %peer, fault = "client", error = chain(error), "{why}");
+}
+
+/// A client that connects and says nothing.
+pub(super) fn silent(peer: Peer) {
+    tracing::debug!(target: "spliceway::connections", client = %peer, fault = "client", "the client sent nothing in time");
+}
+
+/// The answer to a head that was begun and not finished.
+pub(super) fn head_timeout() -> Bytes {
+    Bytes::from_static(
+        b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 51\r\n\r\n\
+        408 Request Timeout\nthe request was not finished...\n",
+    )
+}
+
+/// A client that failed its TLS handshake: it has been sent the alert, which has to arrive.
+pub(super) async fn failed_tls(error: AcceptError, peer: Peer) {
+    match error.fault {
+        AcceptFault::Gone => tracing::debug!(target: "spliceway::connections", client = %peer, fault = "client", "{error}"),
+        AcceptFault::Client | AcceptFault::Time => {
+            tracing::info!(target: "spliceway::connections", client = %peer, fault = "client", "TLS handshake failed: {error}");
+        }
+        AcceptFault::Ours => tracing::warn!(target: "spliceway::connections", client = %peer, fault = "spliceway", "TLS handshake failed: {error}"),
+    }
+    if let Some(socket) = error.socket {
+        lingering_close(Stream::from(socket)).await;
+    }
+}
+
+/// A client that speaks plain HTTP to a TLS port is told so in plain HTTP.
+pub(super) async fn plain_on_tls(socket: Socket, peer: Peer) {
+    use tokio::io::AsyncWriteExt;
+    const TEXT: &str = "400 Bad Request\nthis port speaks TLS: use https:// or wss://\n";
+    tracing::info!(target: "spliceway::connections", client = %peer, fault = "client", "the client sent plain HTTP to a TLS port");
+    let head = format!(
+        "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\r\n{TEXT}",
+        TEXT.len()
+    );
+    let mut stream = Stream::from(socket);
+    if stream.write_all(head.as_bytes()).await.is_ok() {
+        lingering_close(stream).await;
+    }
+}

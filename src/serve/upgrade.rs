@@ -1,0 +1,234 @@
+//! The heart: the handshake with both sides, then the tunnel.
+//!
+//! Nothing is promised to the client before the backend has truly agreed; what the backend says
+//! instead of 101 is ordinary HTTP.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::HOST;
+use http::{HeaderValue, Response, StatusCode, Version, request};
+use rustix::rand::{GetRandomFlags, getrandom};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout_at};
+
+use super::body::{Alive, Reply};
+use super::connection::Connection;
+use super::forward::Answered;
+use super::laws::{self, Prepared};
+use super::record::{self, Record};
+use super::respond::{self, Failure};
+use super::{Shared, World};
+use crate::base::RequestId;
+use crate::handshake::{Answer, AnswerError, Offer, fresh_key};
+use crate::headers;
+use crate::listen::Permit;
+use crate::net::{Peer, Stream};
+use crate::route::{Forward, Normal, Route, WebSocket};
+use crate::session::Place;
+use crate::tunnel::{By, Ended, How, Tunnel};
+use crate::upstream::{Backend, Lease, replay};
+
+/// A handshake that the client asks for.
+pub(super) struct Ask<'a> {
+    pub(super) route: &'a Arc<Route>,
+    pub(super) forward: &'a Forward,
+    pub(super) path: &'a Normal<'static>,
+    pub(super) host: Option<HeaderValue>,
+    pub(super) parts: request::Parts,
+    pub(super) offer: Offer,
+    pub(super) raw: Option<Vec<u8>>,
+    pub(super) record: Record,
+    pub(super) alive: Alive,
+}
+
+/// Both sides agreed: what is left to do once hyper has let go of the connection.
+pub(super) struct Takeover {
+    /// The 101, to be written first.
+    head: Bytes,
+    backend: Stream,
+    lease: Lease,
+    place: Place,
+    id: RequestId,
+    client: String,
+}
+
+/// A backend's word on a handshake.
+struct Word {
+    answer: Answer,
+    stream: Stream,
+    /// The head as it came, and what came behind it.
+    head: Bytes,
+    behind: Bytes,
+}
+
+/// Performs the handshake with a backend. Returns only where no tunnel comes of it.
+pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: Ask<'_>) -> Response<Reply> {
+    let Ask { route, forward, path, host, mut parts, offer, raw, mut record, alive } = ask;
+    let backend = match laws::backend(world, forward) {
+        Ok(backend) => backend,
+        Err(failure) => return respond::failure(failure, record, alive),
+    };
+    let prepared = laws::request(connection, world, route, forward, path, host, &mut parts);
+    let cookie = backend.sticky_cookie().and_then(|name| headers::cookie(&prepared.cookies, name).map(str::to_owned));
+    let key = match forward.handshake {
+        WebSocket::Forward => offer.key().map(|key| key.as_bytes().to_vec()),
+        WebSocket::Terminate => offer.key().map(|_| own_key().into_bytes()),
+    };
+    let deadline = Instant::now() + forward.handshake_time;
+    let asking = Asking { offer: &offer, parts: &parts, prepared: &prepared, raw: raw.as_deref(), key: key.as_deref(), world };
+    let asked = timeout_at(deadline, asking.ask(backend, cookie.as_deref(), &mut record)).await;
+    let (word, lease) = match asked.unwrap_or_else(|_| Err(Failure::silent("it did not answer the WebSocket handshake in time"))) {
+        Ok(word) => word,
+        Err(failure) => return respond::failure(failure, record, alive),
+    };
+    if word.answer.status != StatusCode::SWITCHING_PROTOCOLS {
+        let Word { stream, head, behind, .. } = word;
+        let read = [head, behind].concat().into();
+        let response = match timeout_at(deadline, replay(lease.clone(), stream, read)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return respond::failure(Failure::bad_gateway(error), record, alive),
+            Err(_) => return respond::failure(Failure::silent("its answer stopped within its head"), record, alive),
+        };
+        let version = Version::HTTP_11;
+        let answered = Answered { route, forward, path, prepared: &prepared, cookie: cookie.as_deref(), version, lease };
+        return answered.pass(connection, backend, response, record, alive);
+    }
+    let Word { answer, mut stream, behind, .. } = word;
+    let mut agreement = match offer.agree(&parts.headers, key.as_deref(), answer) {
+        Ok(agreement) => agreement,
+        Err(disagreement) => return respond::failure(disagreement.into(), record, alive),
+    };
+    headers::strip_response(agreement.headers_mut());
+    laws::add_sticky(connection, backend, cookie.as_deref(), &lease, agreement.headers_mut());
+    route.response_headers.apply(agreement.headers_mut());
+    stream.unread(behind);
+    record.silence();
+    let shared = &connection.entry.shared;
+    let place = shared.registry.enter(connection.peer, route.name.clone(), lease.server_name().clone());
+    let head = agreement.response_head(offer.key().map(HeaderValue::as_bytes));
+    let client = std::mem::take(&mut record.client);
+    connection.take_over(Takeover { head, backend: stream, lease, place, id: record.id, client });
+    // The connection's driver sees that now, and drops this future with the rest of HTTP.
+    std::future::pending().await
+}
+
+fn own_key() -> String {
+    let mut random = [0; 16];
+    // Cannot fail for 16 bytes once the kernel's pool is ready, and blocks before (getrandom(2)).
+    let _ = getrandom(&mut random, GetRandomFlags::empty());
+    fresh_key(random)
+}
+
+/// What a backend is asked, whichever server it will be.
+struct Asking<'a> {
+    offer: &'a Offer,
+    parts: &'a request::Parts,
+    prepared: &'a Prepared,
+    raw: Option<&'a [u8]>,
+    key: Option<&'a [u8]>,
+    world: &'a World,
+}
+
+impl Asking<'_> {
+    /// Asks servers in turn until one says a word. A server that cannot be dialled, or closes before the
+    /// first byte, has not seen the handshake or does not want it: the next one is asked.
+    async fn ask(&self, backend: &Backend, cookie: Option<&str>, record: &mut Record) -> Result<(Word, Lease), Failure> {
+        let mut tried = Vec::new();
+        let mut last = Failure::bad_gateway("the backend has no server");
+        while let Some(lease) = backend.pick(cookie, &tried) {
+            record.server = Some(lease.server_name().clone());
+            match lease.dial().await {
+                Ok(stream) => match self.converse(stream, &lease).await {
+                    Ok(word) => return Ok((word, lease)),
+                    Err(Silence::Closed(why)) => last = Failure::bad_gateway(why),
+                    Err(Silence::Nonsense(error)) => return Err(error.into()),
+                },
+                Err(error) => last = Failure::dialling(&error),
+            }
+            tried.push(lease);
+        }
+        Err(last)
+    }
+
+    /// Writes the offer and reads the head of the answer; answers before the final one are passed over.
+    async fn converse(&self, mut stream: Stream, lease: &Lease) -> Result<Word, Silence> {
+        let mut fields = self.parts.headers.clone();
+        fields.insert(HOST, self.prepared.host_for(lease));
+        let offer = self.offer.request_head(&self.prepared.target, &mut fields, self.raw, self.key);
+        stream.write_all(&offer).await.map_err(Silence::closed)?;
+        stream.flush().await.map_err(Silence::closed)?;
+        let heads = &self.world.settings.heads;
+        let mut read = BytesMut::with_capacity(1024);
+        let mut passed = 0;
+        loop {
+            let seen = read.len();
+            let n = match stream.read_buf(&mut read).await {
+                Ok(n) => n,
+                Err(error) if passed + seen == 0 => return Err(Silence::closed(error)),
+                Err(error) => return Err(AnswerError::Malformed(format!("it broke off: {error}")).into()),
+            };
+            if n == 0 && passed + seen == 0 {
+                return Err(Silence::Closed("it closed the connection before an answer to the handshake".to_owned()));
+            }
+            if n == 0 {
+                return Err(AnswerError::Malformed("it broke off".to_owned()).into());
+            }
+            let mut from = seen;
+            while ends_a_line(read.get(from..)) {
+                let Some((answer, length)) = Answer::parse(&read, heads.count)? else { break };
+                let head = read.split_to(length).freeze();
+                if !answer.status.is_informational() || answer.status == StatusCode::SWITCHING_PROTOCOLS {
+                    return Ok(Word { answer, stream, head, behind: read.freeze() });
+                }
+                passed += length;
+                from = 0;
+            }
+            if passed + read.len() > heads.bytes {
+                return Err(AnswerError::TooLarge.into());
+            }
+        }
+    }
+}
+
+/// Whether a head can have ended in these bytes; saves parsing a head anew for each of its bytes.
+fn ends_a_line(bytes: Option<&[u8]>) -> bool {
+    bytes.is_some_and(|bytes| memchr::memchr(b'\n', bytes).is_some())
+}
+
+/// Why a server said no word.
+enum Silence {
+    Closed(String),
+    Nonsense(AnswerError),
+}
+
+impl Silence {
+    fn closed(error: std::io::Error) -> Self {
+        Self::Closed(format!("it broke the connection before an answer to the handshake ({error})"))
+    }
+}
+
+impl From<AnswerError> for Silence {
+    fn from(error: AnswerError) -> Self {
+        Self::Nonsense(error)
+    }
+}
+
+/// Answers the client and moves bytes until both sides are done.
+pub(super) async fn tunnel(shared: Arc<Shared>, peer: Peer, takeover: Takeover, mut stream: Stream, linger: Duration, permit: Permit) {
+    let Takeover { head, backend, lease, place, id, client } = takeover;
+    let session = place.session();
+    debug_assert_eq!(session.client, peer);
+    record::opened(&shared, session, id, &client);
+    let answered = async {
+        stream.write_all(&head).await?;
+        stream.flush().await
+    };
+    let ended = match answered.await {
+        Ok(()) => Tunnel::new(stream, backend).run(linger, &session.traffic, &shared.shutdown).await,
+        Err(_) => Ended { by: By::Client, how: How::Reset },
+    };
+    record::closed(&shared, session, &client, ended);
+    drop((lease, permit)); // held until here: capacity returns with the last byte
+}
