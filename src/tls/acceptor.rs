@@ -44,18 +44,7 @@ impl Acceptor {
     /// TLS 1.2 and 1.3, ALPN `h2` and `http/1.1`, resumption by tickets.
     pub fn new(certificates: Certificates) -> Self {
         let chosen = Arc::new(Chosen(ArcSwap::from_pointee(certificates)));
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(rustls::ALL_VERSIONS)
-            .expect("the provider has suites for both versions")
-            .with_no_client_auth()
-            .with_cert_resolver(chosen.clone());
-        config.alpn_protocols = server_names();
-        // Tickets hold the session at the client, so no number of clients fills our memory. Without
-        // random bytes there are none, and rustls's own store of 256 sessions remains.
-        if let Ok(tickets) = rustls::crypto::aws_lc_rs::Ticketer::new() {
-            config.ticketer = tickets;
-        }
-        Self { tls: Arc::new(config).into(), chosen }
+        Self { tls: Arc::new(config(chosen.clone())).into(), chosen }
     }
 
     /// New handshakes get these certificates. Live connections and tickets given before stay good: a
@@ -81,6 +70,21 @@ impl Acceptor {
             }
         }
     }
+}
+
+fn config(chosen: Arc<Chosen>) -> ServerConfig {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(rustls::ALL_VERSIONS)
+        .expect("the provider has suites for both versions")
+        .with_no_client_auth()
+        .with_cert_resolver(chosen);
+    config.alpn_protocols = server_names();
+    // Tickets hold the session at the client, so no number of clients fills our memory. Without random
+    // bytes there are none, and rustls's own store of 256 sessions remains.
+    if let Ok(tickets) = rustls::crypto::aws_lc_rs::Ticketer::new() {
+        config.ticketer = tickets;
+    }
+    config
 }
 
 fn version(version: Option<ProtocolVersion>) -> &'static str {

@@ -34,13 +34,7 @@ impl Connector {
             Some(file) => given(file)?,
             None => web_pki(system_roots()?, Path::new(""))?,
         };
-        let config = ClientConfig::builder_with_provider(provider())
-            .with_protocol_versions(rustls::ALL_VERSIONS)
-            .expect("the provider has suites for both versions")
-            .dangerous() // a verifier of our own; see `Given`
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth();
-        Ok(Self { tls: Arc::new(config).into() })
+        Ok(Self { tls: Arc::new(config(verifier)).into() })
     }
 
     /// Makes the handshake with the backend that is called `host`: a DNS name, or an IP address (IPv6
@@ -56,6 +50,15 @@ impl Connector {
             Err(error) => Err(ConnectError::of(&error, host)),
         }
     }
+}
+
+fn config(verifier: Arc<dyn ServerCertVerifier>) -> ClientConfig {
+    ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(rustls::ALL_VERSIONS)
+        .expect("the provider has suites for both versions")
+        .dangerous() // a verifier of our own; see `Given`
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth()
 }
 
 /// The system's authorities. What is wrong with single ones among them is only of interest when none is left.

@@ -64,7 +64,7 @@ fn holds(text: &[u8], part: &[u8]) -> bool {
 fn words(error: &rustls_pemfile::Error) -> String {
     match error {
         rustls_pemfile::Error::MissingSectionEnd { end_marker } => {
-            format!("the line {} is missing: the file is cut short", String::from_utf8_lossy(end_marker).trim())
+            format!("the line -----END {}----- is missing: the file is cut short", String::from_utf8_lossy(end_marker))
         }
         rustls_pemfile::Error::IllegalSectionStart { line } => {
             format!("the line {:?} begins a section but does not end in five hyphens", String::from_utf8_lossy(line).trim())

@@ -119,7 +119,9 @@ fn certificate(why: &CertificateError, host: &str) -> String {
         }
         CertificateError::NotValidForName => format!("is not for {host}"),
         CertificateError::BadEncoding => "is damaged".to_owned(),
-        CertificateError::BadSignature => "has a wrong signature".to_owned(),
+        CertificateError::BadSignature => {
+            "is not signed by the authority it names (another of the same name is trusted, or it was changed)".to_owned()
+        }
         CertificateError::Revoked => "was revoked".to_owned(),
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "is not meant for servers (extendedKeyUsage)".to_owned()

@@ -193,10 +193,8 @@ async fn sessions_with_a_backend_are_resumed() {
     let connector = connector(&authority.file);
     let (near, far) = pair().await;
     let name = ServerName::try_from("a.test").unwrap();
-    let (stream, server) = tokio::join!(
-        connector.connect(Socket::Tcp(near), "a.test", ClientAlpn::Http1),
-        acceptor.accept(Socket::Tcp(far), AMPLE)
-    );
+    let (stream, server) =
+        tokio::join!(connector.connect(Socket::Tcp(near), "a.test", ClientAlpn::Http1), acceptor.accept(Socket::Tcp(far), AMPLE));
     let ((mut stream, _), mut server) = (stream.unwrap(), server.unwrap());
     server.stream.write_all(b"!").await.unwrap();
     server.stream.flush().await.unwrap();

@@ -148,9 +148,11 @@ async fn sessions_are_resumed_also_after_a_swap_and_new_ones_get_the_new_certifi
 async fn garbage_gets_an_alert_and_is_the_clients_fault() {
     let authority = Authority::new();
     let acceptor = Acceptor::new(certificates(&[authority.issue(&["a.test"])]));
-    for garbage in
-        [&b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"[..], b"\x16\x03\x01\x00\x04\xff\xff\xff\xff", b"\x00\x01\x02\x03\x04\x05"]
-    {
+    for garbage in [
+        &b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"[..],
+        b"\x16\x03\x01\x00\x08\x01\x00\x00\x04\xff\xff\xff\xff",
+        b"\x00\x01\x02\x03\x04\x05",
+    ] {
         let (mut client, server) = pair().await;
         client.write_all(garbage).await.unwrap();
         let error = acceptor.accept(Socket::Tcp(server), AMPLE).await.unwrap_err();
@@ -158,9 +160,22 @@ async fn garbage_gets_an_alert_and_is_the_clients_fault() {
         assert!(error.to_string().contains("no TLS handshake"), "{error}");
         assert!(error.socket.is_some());
         let mut alert = [0; 7];
-        client.read_exact(&mut alert).await.unwrap();
+        tokio::time::timeout(AMPLE, client.read_exact(&mut alert))
+            .await
+            .unwrap_or_else(|_| panic!("no alert for {garbage:?} ({error})"))
+            .unwrap();
         assert_eq!((alert[0], alert[5]), (21, 2), "an alert record (RFC 8446, 5.1), level fatal");
     }
+}
+
+#[tokio::test]
+async fn a_handshake_message_of_16_mib_is_refused_by_its_length() {
+    let authority = Authority::new();
+    let acceptor = Acceptor::new(certificates(&[authority.issue(&["a.test"])]));
+    let (mut client, server) = pair().await;
+    client.write_all(b"\x16\x03\x01\x00\x04\x01\xff\xff\xff").await.unwrap();
+    let error = acceptor.accept(Socket::Tcp(server), AMPLE).await.unwrap_err();
+    assert_eq!(error.fault, AcceptFault::Client); // rustls sends no alert for this one: it is a bare close
 }
 
 #[tokio::test]
@@ -204,7 +219,7 @@ async fn nothing_in_common_is_said_by_what_is_missing() {
     let authority = Authority::new();
     let rsa = authority.issue_with(&["a.test"], &PKCS_RSA_SHA256, |_| {});
     let acceptor = Acceptor::new(certificates(&[rsa]));
-    let mut few = rustls::crypto::CryptoProvider::clone(&provider());
+    let mut few = CryptoProvider::clone(&provider());
     few.cipher_suites.retain(|suite| suite.suite() == rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256);
     let config = ClientConfig::builder_with_provider(Arc::new(few)).with_protocol_versions(&[&TLS12]).unwrap();
     let config = config.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
