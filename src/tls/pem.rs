@@ -72,3 +72,32 @@ fn words(error: &rustls_pemfile::Error) -> String {
         rustls_pemfile::Error::Base64Decode(_) => "what stands between BEGIN and END is not base64".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_text_breaks_the_reader(parts in proptest::collection::vec(
+            prop_oneof![
+                Just("-----BEGIN CERTIFICATE-----\n".to_owned()),
+                Just("-----END CERTIFICATE-----\n".to_owned()),
+                Just("-----BEGIN RSA PRIVATE KEY-----\n".to_owned()),
+                Just("-----END RSA PRIVATE KEY-----".to_owned()),
+                Just("Proc-Type: 4,ENCRYPTED\n".to_owned()),
+                "[A-Za-z0-9+/=]{0,70}\n",
+                ".{0,20}",
+            ],
+            0..12,
+        )) {
+            let text = parts.concat();
+            let begins = text.matches("-----BEGIN CERTIFICATE-----").count();
+            if let Ok(found) = read(text.as_bytes()) {
+                prop_assert!(found.certificates.len() <= begins, "more certificates than sections");
+            }
+        }
+    }
+}

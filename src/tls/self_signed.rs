@@ -83,3 +83,13 @@ fn fingerprint(der: &[u8]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_fingerprint_is_sha256_as_openssl_writes_it() {
+        // FIPS 180-4, the digest of "abc".
+        let expected = "BA:78:16:BF:8F:01:CF:EA:41:41:40:DE:5D:AE:22:23:B0:03:61:A3:96:17:7A:9C:B4:10:FF:61:F2:00:15:AD";
+        assert_eq!(super::fingerprint(b"abc"), expected);
+    }
+}

@@ -26,6 +26,10 @@ pub(super) fn of_client(error: &Error) -> String {
         }
         Error::PeerIncompatible(why) => match incompatible(why) {
             Some(text) => format!("the client and we have {text}"),
+            // RFC 5246, 7.4.1.4.1: the extension came with TLS 1.2, so it is older clients that lack it.
+            None if *why == PeerIncompatible::SignatureAlgorithmsExtensionRequired => {
+                "the client names no signature algorithms, like those of TLS 1.1 and older; 1.2 or 1.3 is needed".to_owned()
+            }
             None => format!("the client lacks something that TLS needs: {why:?}"),
         },
         Error::AlertReceived(alert) => match refusal(*alert) {
