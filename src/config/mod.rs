@@ -1,7 +1,30 @@
 //! TOML text in, each room's settings out, or every mistake at once with file, line, key and what
 //! would be valid. The only room that knows TOML. No sockets, no runtime.
+//!
+//! ```
+//! use spliceway::config;
+//! let text = "[[route]]\nbackend = \"http://127.0.0.1:3000\"\npth = \"/ws\"\n";
+//! let report = config::read(text, "spliceway.toml", "".as_ref(), &|_| None).unwrap_err();
+//! assert!(report.to_string().contains("did you mean `path`?"));
+//! ```
 
-use std::net::SocketAddr;
+mod actions;
+mod backends;
+mod edits;
+mod environment;
+mod file;
+mod general;
+mod listeners;
+mod quick;
+mod reading;
+mod report;
+mod routes;
+mod suggest;
+mod syntax;
+mod values;
+
+pub use file::{Checked, check, check_text, find, keys_asked, load, read};
+pub use report::Report;
 
 use crate::{admin, listen, route, serve, tls, upstream};
 
@@ -22,6 +45,8 @@ pub struct Config {
     pub admin: Option<admin::Settings>,
     /// One line for each request and tunnel.
     pub records: bool,
+    /// What its writer should hear of, one line each; the file is good all the same.
+    pub warnings: Vec<String>,
 }
 
 /// One listener with what is spoken on it.
@@ -34,6 +59,3 @@ pub struct Listener {
     /// Send every plain request to `https` on this port (443 is not shown); a WebSocket offer gets 403.
     pub redirect_https: Option<u16>,
 }
-
-#[allow(dead_code)]
-type Unused = SocketAddr;

@@ -19,6 +19,9 @@ impl HostPattern {
         if name.is_empty() {
             return Err("a host is missing".to_owned());
         }
+        if name.contains('/') {
+            return Err("a host is given by itself, without `https://` and path".to_owned());
+        }
         if name.contains('*') {
             return Err("a `*` can only stand for the whole first label, as in `*.example.com`".to_owned());
         }
@@ -41,4 +44,109 @@ pub enum PathPattern {
     Prefix(String),
     /// `path = "= /exact"`.
     Exact(String),
+}
+
+impl PathPattern {
+    /// Reads a pattern: `/ws/` for a prefix, `= /exact` for one path. The error says what is wrong, in
+    /// words for the operator.
+    ///
+    /// ```
+    /// use spliceway::route::PathPattern;
+    /// assert_eq!(PathPattern::parse("/ws/"), Ok(PathPattern::Prefix("/ws".to_owned())));
+    /// assert_eq!(PathPattern::parse("= /ws/"), Ok(PathPattern::Exact("/ws/".to_owned())));
+    /// ```
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (exact, path) = text.strip_prefix('=').map_or((false, text), |rest| (true, rest.trim_start_matches(' ')));
+        if !path.starts_with('/') {
+            return Err(if path.is_empty() {
+                "a path begins with `/`, as in `/ws/`; without the key a route is for any path".to_owned()
+            } else if text.starts_with(['~', '^']) {
+                "a path is no regular expression: a prefix such as `/ws/`, or one path such as `= /exact`".to_owned()
+            } else {
+                format!("a path begins with `/`, as in `/{}`", path.trim_start_matches(['*', '.', ' ']))
+            });
+        }
+        if let Some(why) = path.chars().find_map(not_in_a_path) {
+            return Err(why);
+        }
+        if path.contains("//") {
+            return Err("a doubled `/` is refused in requests, so this would match nothing".to_owned());
+        }
+        if path.split('/').any(|segment| segment == "." || segment == "..") {
+            return Err("`.` and `..` are resolved before routes are looked at, so this would match nothing".to_owned());
+        }
+        let kept = if exact { path } else { path.strip_suffix('/').unwrap_or(path) };
+        Ok(if exact { Self::Exact(kept.to_owned()) } else { Self::Prefix(kept.to_owned()) })
+    }
+}
+
+/// Why a character cannot stand in a path pattern. What may is RFC 3986's `pchar` without `;`.
+fn not_in_a_path(c: char) -> Option<String> {
+    Some(match c {
+        '*' => "a `*` has no meaning: a prefix such as `/api/` matches everything below it".to_owned(),
+        '%' => {
+            "a path is written without escapes: a request's are decoded where that is safe before routes are looked at".to_owned()
+        }
+        '?' => "a path ends before the `?`: a query cannot be matched".to_owned(),
+        '#' => "a path ends before the `#`, which no client sends".to_owned(),
+        ';' => "a `;` is read differently by different servers, so it cannot be matched".to_owned(),
+        '\\' => "a `\\` is read as `/` by some servers, so it cannot be matched".to_owned(),
+        '{' | '}' | '<' | '>' => format!("`{c}` cannot stand in a path; there are no placeholders"),
+        c if c.is_ascii_alphanumeric() || "/-._~!$&'()+,=:@".contains(c) => return None,
+        c => format!("{c:?} cannot stand in a path"),
+    })
+}
+
+#[cfg(test)]
+mod path_tests {
+    use super::PathPattern;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_prefix_loses_its_last_slash_and_an_exact_path_keeps_it() {
+        let prefix = |text: &str| Ok(PathPattern::Prefix(text.to_owned()));
+        let exact = |text: &str| Ok(PathPattern::Exact(text.to_owned()));
+        assert_eq!(PathPattern::parse("/"), prefix(""));
+        assert_eq!(PathPattern::parse("/ws"), prefix("/ws"));
+        assert_eq!(PathPattern::parse("/ws/"), prefix("/ws"));
+        assert_eq!(PathPattern::parse("=/"), exact("/"));
+        assert_eq!(PathPattern::parse("=   /a/b/"), exact("/a/b/"));
+        assert_eq!(PathPattern::parse("/a.b/..c/...=@:~"), prefix("/a.b/..c/...=@:~"));
+    }
+
+    #[test]
+    fn what_could_never_match_is_refused_with_its_reason() {
+        for (text, why) in [
+            ("", "begins with `/`"),
+            ("=", "begins with `/`"),
+            ("ws", "as in `/ws`"),
+            ("*.php", "as in `/php`"),
+            ("~ ^/ws", "no regular expression"),
+            ("/ws/*", "everything below"),
+            ("/a%20b", "without escapes"),
+            ("/a?b", "query"),
+            ("/a#b", "no client sends"),
+            ("/a;b", "differently"),
+            ("/a\\b", "`\\`"),
+            ("/{id}", "no placeholders"),
+            ("/a b", "' '"),
+            ("/caf\u{e9}", "'\u{e9}'"),
+            ("//a", "doubled"),
+            ("/a/../b", "resolved"),
+            ("/a/.", "resolved"),
+        ] {
+            let error = PathPattern::parse(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_pattern_that_is_read_has_only_what_a_path_has(text in "[=~]? ?/?[a-z%.;/*?]{0,12}") {
+            if let Ok(PathPattern::Prefix(path) | PathPattern::Exact(path)) = PathPattern::parse(&text) {
+                prop_assert!(path.is_empty() || path.starts_with('/'));
+                prop_assert!(!path.contains("//") && !path.contains(['%', ';', '*', '?']));
+            }
+        }
+    }
 }
