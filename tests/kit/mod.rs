@@ -7,7 +7,7 @@
 //! connections end, and each backend's drop joins its scripts and fails the test for any of them that failed.
 //! A script runs to its end; one that only has to stay connected ends with `wait_for_any_end`.
 
-#![allow(dead_code, unused_imports)] // every test file includes the whole kit and uses its part of it
+#![allow(dead_code, unused_imports, unused_macros)] // every test file includes the whole kit and uses its part of it
 #![allow(unreachable_pub)] // the kit is a module of each test program, `pub` is what it offers there
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // to fail loudly is its purpose
 #![allow(clippy::missing_panics_doc, clippy::print_stderr, clippy::wildcard_imports)] // likewise
@@ -30,6 +30,17 @@ pub use head::{Head, shown};
 pub use proxy::{Line, Proxy, Setup};
 pub use websocket::{KEY, Offer, accept_for, answer_101, frame, pattern};
 pub use wire::End;
+
+/// A table of the law as tests: one named test for each row, all by one check.
+macro_rules! rows {
+    ($check:ident { $($name:ident: $($value:expr),+;)* }) => {
+        $(#[test]
+        fn $name() {
+            $check($($value),+);
+        })*
+    };
+}
+pub(crate) use rows;
 
 use std::time::Duration;
 
