@@ -98,7 +98,7 @@ fn fails_for(offer: Offer, answer: impl Into<String>) {
     let (answer, (sender, ends)) = (answer.into(), channel());
     let backend = Backend::scripted(move |conn, _| {
         let offer = conn.read_head();
-        conn.send(filled(&answer, &offer));
+        conn.try_send(filled(&answer, &offer)).ok(); // a proxy that has read too much may close before the end of it
         conn.try_send("early and never to be seen").ok();
         sender.send(conn.expect_any_end()).unwrap();
     });
@@ -779,10 +779,14 @@ fn terminate_passes_protocol_and_extensions_both_ways() {
     let mut client = proxy.connect_and_send(offer.bytes());
     let seen = client.read_head();
     assert_eq!(seen.status(), 101, "{seen}");
-    lines.iter().for_each(|line| seen.assert_line(line));
+    for line in lines {
+        seen.assert_line(line);
+    }
     seen.assert_line("Set-Cookie: a=1");
     let head = backend.head();
-    offered.iter().for_each(|line| head.assert_line(line));
+    for line in offered {
+        head.assert_line(line);
+    }
     head.assert_line("Origin: http://example.com");
 }
 

@@ -1,5 +1,4 @@
-//! The house's rules, kept by a test: floors, headers, purity, the changelog, the reference of keys.
-//! Std only. What the rules are for stands in src/ARCHITECTURE.md.
+//! The house's rules, kept by a test. Std only. What they are for stands in src/ARCHITECTURE.md.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,19 +8,15 @@ const TOP: &str = env!("CARGO_MANIFEST_DIR");
 /// The rooms, from floor 9 down to floor 0.
 const FLOORS: &str = "main cli lib/app/config/admin handover demo/serve/upstream session/listen tls tunnel/route handshake/\
     headers frame record net metrics/base";
-/// Who may use whom on one floor.
+/// Who may use whom on one floor; the rooms all of whose files are pure; what a pure file may not name.
 const BESIDE: &[(&str, &str)] = &[("net", "record")];
 const PURE_ROOMS: &[&str] = &["headers", "frame", "record", "route", "handshake"];
-/// What a pure file may not name outside its tests.
 const IMPURE: &[&str] = &["tokio", "TcpStream", "TcpListener", "UdpSocket", "UnixStream", "Instant", "SystemTime", "std::fs"];
 
 fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
-    let (dirs, files_here): (Vec<_>, Vec<_>) = fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .map(|entry| entry.expect("a directory entry").path())
-        .partition(|path| path.is_dir());
-    let here = files_here.into_iter().filter(|path| path.to_string_lossy().ends_with(ending));
+    let entries = fs::read_dir(dir).into_iter().flatten().map(|entry| entry.expect("a directory entry").path());
+    let (dirs, here): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let here = here.into_iter().filter(|path| path.to_string_lossy().ends_with(ending));
     here.chain(dirs.iter().flat_map(|dir| files(dir, ending))).collect()
 }
 
@@ -32,38 +27,30 @@ fn sources() -> Vec<(String, String, String, String)> {
         let text = fs::read_to_string(path).expect("a UTF-8 file");
         let place = path.strip_prefix(&src).expect("a file below src").display().to_string();
         let room = place.split(['/', '.']).next().unwrap_or_default().to_owned();
-        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        let code: String = code.lines().map(|line| line.split("//").next().unwrap_or_default().to_owned() + "\n").collect();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default().lines();
+        let code: String = code.map(|line| line.split("//").next().unwrap_or_default().to_owned() + "\n").collect();
         (place, room, text.lines().next().unwrap_or_default().to_owned(), code)
     };
     files(&src, ".rs").iter().map(source).collect()
 }
 
-/// The names after `crate::`, also those in `crate::{...}`.
-fn used(code: &str) -> BTreeSet<String> {
-    let nested = |depth: &mut i32, c: char| *depth += i32::from(c == '{') - i32::from(c == '}');
-    let mut paths = Vec::new();
-    for rest in code.split("crate::").skip(1) {
-        let (mut depth, mut inner) = (0, 0);
-        let end = rest.find(|c| (nested(&mut depth, c), depth == 0 && !"{".contains(c)).1).unwrap_or(rest.len());
-        match rest.strip_prefix('{') {
-            Some(_) => paths.extend(rest[1..end].split(|c| (nested(&mut inner, c), inner == 0 && c == ',').1)),
-            None => paths.push(rest),
-        }
-    }
-    let first = |path: &str| path.trim_start().split(|c: char| c != '_' && !c.is_ascii_alphanumeric()).next().map(str::to_owned);
-    paths.into_iter().filter_map(first).filter(|name| !name.is_empty()).collect()
+/// The names after `crate::`; of a list in braces every name, nested or not.
+fn used(code: &str) -> BTreeSet<&str> {
+    let end =
+        |rest: &str| if rest.starts_with('{') { rest.find(';') } else { rest.find(|c: char| c != '_' && !c.is_alphanumeric()) };
+    let paths = code.split("crate::").skip(1).map(|rest| &rest[..end(rest).unwrap_or(rest.len())]);
+    paths.flat_map(|path| path.split(|c: char| c != '_' && !c.is_alphanumeric())).collect()
 }
 
 #[test]
 fn a_room_uses_lower_floors_only() {
-    let example = "use crate::{admin, listen::{self, x}, net::Stream,}; fn f() { crate::base::Tasks::new(); }";
-    assert_eq!(used(example), ["admin", "base", "listen", "net"].map(str::to_owned).into());
+    let example = used("use crate::{admin, listen::Settings, net}; fn f() { crate::base::Tasks::new(); }");
+    assert_eq!(example, ["", "Settings", "admin", "base", "listen", "net"].into());
     let depth = |room: &str| FLOORS.split('/').position(|rooms| rooms.split(' ').any(|other| other == room));
     for (name, room, _, code) in sources() {
         let own = depth(&room).unwrap_or_else(|| panic!("src/{name} is in no room of the house"));
-        for other in used(&code).iter().filter(|other| **other != room) {
-            let below = depth(other).is_none_or(|depth| depth > own);
+        for other in used(&code).into_iter().filter(|other| *other != room) {
+            let below = depth(other).is_none_or(|depth| depth > own); // no room at all: an item of the list
             assert!(below || BESIDE.contains(&(&room, other)), "src/{name}: {room} may not use {other}");
         }
     }
@@ -103,10 +90,10 @@ fn keys(path: &Path) -> BTreeSet<String> {
 
 #[test]
 fn the_examples_and_the_reference_have_the_same_keys() {
-    let all = files(&Path::new(TOP).join("config"), ".toml");
-    let (reference, examples): (Vec<_>, Vec<_>) = all.iter().partition(|path| path.ends_with("reference.toml"));
-    let [reference, examples] =
-        [reference, examples].map(|paths| paths.into_iter().flat_map(|path| keys(path)).collect::<BTreeSet<_>>());
+    let (reference, mut examples) = (Path::new(TOP).join("config/reference.toml"), BTreeSet::new());
+    let others = files(&Path::new(TOP).join("config"), ".toml").into_iter().filter(|path| *path != reference);
+    others.for_each(|path| examples.append(&mut keys(&path)));
+    let reference = keys(&reference);
     let odd: Vec<_> = reference.symmetric_difference(&examples).collect();
     assert!(odd.is_empty() || examples.is_empty(), "in the reference alone, or in no reference: {odd:?}");
 }
