@@ -1,11 +1,11 @@
 //! The binary: exit codes, logging, runtime. Everything else is the library's.
 
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser;
 use spliceway::app::{self, App, Reload};
-use spliceway::cli::{Cli, Command, LogFormat};
+use spliceway::cli::{Command, Log, LogFormat, Words};
 use spliceway::config::{self, Config};
 use tracing_subscriber::EnvFilter;
 
@@ -14,25 +14,80 @@ const FAILED: u8 = 1;
 /// The configuration, or a word typed, is wrong.
 const WRONG: u8 = 2;
 
+/// What ends the process early: its exit code, and words for a person.
+type Failure = (u8, String);
+
 fn main() -> ExitCode {
-    let cli = Cli::parse(); // ends with 2 itself
-    logging(&cli);
-    let outcome = match cli.command {
-        Command::Check { config } => check(&config::find(config)),
-        Command::Run { config, listen, to } => match (listen, to) {
-            (None, None) => run_file(config::find(config)),
-            (listen, to) => run_quick(listen, to),
-        },
-        Command::Demo { http, https } => app::demo(http, https).map_err(|error| (FAILED, format!("error: {error}"))),
+    let words = Words::typed(); // ends with 2 itself
+    let outcome = match words.command {
+        Command::Check { config } => check(config),
+        Command::Run { config, listen: None, to: None } => run_file(config, &words.log),
+        Command::Run { listen, to, .. } => run_quick(listen, to, &words.log),
+        Command::Demo { http, https } => runtime(None).and_then(|runtime| {
+            logging(&words.log);
+            runtime.block_on(app::demo(http, https)).map_err(|error| (FAILED, format!("error: {error}")))
+        }),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err((code, text)) => {
-            #[allow(clippy::print_stderr)] // for a person, not for the log
-            {
-                eprintln!("{}", text.trim_end());
-            }
-            ExitCode::from(code)
-        }
+    let Err((code, text)) = outcome else { return ExitCode::SUCCESS };
+    #[allow(clippy::print_stderr)] // for a person, not for the log
+    {
+        eprintln!("{}", text.trim_end());
+    }
+    ExitCode::from(code)
+}
+
+fn find(config: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    config.map_or_else(config::find, Ok).map_err(|error| (WRONG, format!("error: {error}")))
+}
+
+fn check(config: Option<PathBuf>) -> Result<(), Failure> {
+    let path = find(config)?;
+    let checked = app::check(&path);
+    let text = checked.text(std::io::stdout().is_terminal());
+    if !checked.is_usable() {
+        return Err((WRONG, text));
+    }
+    #[allow(clippy::print_stdout)] // what was asked for
+    {
+        println!("{}", text.trim_end());
+    }
+    Ok(())
+}
+
+fn run_file(config: Option<PathBuf>, log: &Log) -> Result<(), Failure> {
+    let path = find(config)?;
+    let read = |path: &Path, color: bool| config::load(path).map_err(|report| report.render(color));
+    let config = read(&path, std::io::stderr().is_terminal()).map_err(|report| (WRONG, report))?;
+    run(config, log, Some(Box::new(move || read(&path, false))))
+}
+
+fn run_quick(listen: Option<String>, to: Option<String>, log: &Log) -> Result<(), Failure> {
+    let Some(to) = to else { return Err((WRONG, "error: --listen needs --to, the address of a backend".to_owned())) };
+    let config = Config::quick(listen.as_deref().unwrap_or(Words::DEFAULT_LISTEN), &to);
+    run(config.map_err(|error| (WRONG, format!("error: {error}")))?, log, None)
+}
+
+fn run(config: Config, log: &Log, reload: Option<Reload>) -> Result<(), Failure> {
+    logging(log);
+    let app = App::build(config).map_err(|errors| (WRONG, errors.to_string()))?;
+    runtime(app.threads())?.block_on(app::run(app, reload)).map_err(|error| (FAILED, format!("error: {error}")))
+}
+
+fn runtime(threads: Option<usize>) -> Result<tokio::runtime::Runtime, Failure> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = threads {
+        builder.worker_threads(threads);
+    }
+    builder.enable_all().build().map_err(|error| (FAILED, format!("error: cannot start the runtime: {error}")))
+}
+
+fn logging(log: &Log) {
+    let human = log.format == LogFormat::Human || (log.format == LogFormat::Auto && std::io::stderr().is_terminal());
+    let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if human {
+        builder.with_ansi(std::io::stderr().is_terminal()).compact().init();
+    } else {
+        builder.json().flatten_event(true).init();
     }
 }

@@ -1,6 +1,7 @@
 //! Settings become values: certificates are read, tables built. Nothing is opened, nothing dialled.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -22,13 +23,28 @@ pub struct App {
     pub(super) counters: Arc<Counters>,
     /// Connections to backends.
     pub(super) backend_tasks: Tasks,
-    /// What an operator should know and nothing fails for.
-    pub(super) warnings: Vec<String>,
+    /// What an operator should know of files, and nothing fails for.
+    file_warnings: Vec<FileProblem>,
+}
+
+/// Something about a file that the configuration names.
+#[derive(Clone, Debug)]
+pub struct FileProblem {
+    /// The key that names it, as in `listen[0].certificate[1].chain`.
+    pub key: String,
+    /// The file and what is wrong.
+    pub text: String,
+}
+
+impl fmt::Display for FileProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.text)
+    }
 }
 
 /// What is wrong with files that the configuration names; all of it.
 #[derive(Debug)]
-pub struct BuildErrors(pub Vec<String>);
+pub struct BuildErrors(pub Vec<FileProblem>);
 
 impl fmt::Display for BuildErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,22 +61,31 @@ impl App {
         let counters = Arc::new(Counters::default());
         let backend_tasks = tasks(&counters);
         let mut errors = Vec::new();
-        let mut warnings = config.warnings.clone();
+        let mut file_warnings = Vec::new();
         let mut acceptors = Vec::new();
-        for listener in &config.listeners {
-            match certificates(listener, &mut warnings) {
+        for (n, listener) in config.listeners.iter().enumerate() {
+            match certificates(n, listener, &mut file_warnings) {
                 Ok(certificates) => acceptors.push(certificates.map(Acceptor::new)),
                 Err(mut more) => errors.append(&mut more),
             }
         }
-        let world = world(&config, &[], &backend_tasks);
-        match (errors.is_empty(), world) {
-            (true, Ok(world)) => Ok(Self { config, world, acceptors, counters, backend_tasks, warnings }),
-            (_, world) => {
+        match world(&config, &[], &backend_tasks) {
+            Ok(world) if errors.is_empty() => Ok(Self { config, world, acceptors, counters, backend_tasks, file_warnings }),
+            world => {
                 errors.extend(world.err().unwrap_or_default());
                 Err(BuildErrors(errors))
             }
         }
+    }
+
+    /// How many worker threads to run it on; `None`: one per core.
+    pub fn threads(&self) -> Option<usize> {
+        self.config.threads
+    }
+
+    /// What is wrong with files and does not keep it from running: expired certificates.
+    pub fn file_warnings(&self) -> &[FileProblem] {
+        &self.file_warnings
     }
 
     /// Puts a certificate made on the spot where files would be; for the demo.
@@ -76,25 +101,43 @@ pub(super) fn tasks(counters: &Arc<Counters>) -> Tasks {
     let counters = counters.clone();
     Tasks::new(move |task, message| {
         counters.panics.add();
-        tracing::error!(fault = "spliceway", task, panic = message, "a task panicked; only its own connection ends. Please report this.");
+        tracing::error!(
+            fault = "spliceway",
+            task,
+            panic = message,
+            "a task panicked; only its own connection ends. Please report this."
+        );
     })
 }
 
-/// The certificates of one listener, read anew.
-pub(super) fn certificates(listener: &config::Listener, warnings: &mut Vec<String>) -> Result<Option<Certificates>, Vec<String>> {
+/// The certificates of the `n`th listener, read anew.
+pub(super) fn certificates(
+    n: usize,
+    listener: &config::Listener,
+    warnings: &mut Vec<FileProblem>,
+) -> Result<Option<Certificates>, Vec<FileProblem>> {
     let Some(settings) = &listener.tls else { return Ok(None) };
+    let key_of = |file: &Path| {
+        let place = settings.certificates.iter().enumerate().find(|(_, files)| files.chain == file || files.key == file);
+        place.map_or_else(
+            || format!("listen[{n}]"),
+            |(at, files)| format!("listen[{n}].certificate[{at}].{}", if files.key == file { "key" } else { "chain" }),
+        )
+    };
     match Certificates::load(settings, SystemTime::now()) {
         Ok((certificates, more)) => {
-            warnings.extend(more.iter().map(ToString::to_string));
+            warnings.extend(more.iter().map(|warning| FileProblem { key: key_of(&warning.file), text: warning.to_string() }));
             Ok(Some(certificates))
         }
-        Err(errors) => Err(errors.iter().map(ToString::to_string).collect()),
+        Err(errors) => {
+            Err(errors.iter().map(|error| FileProblem { key: key_of(&error.file), text: error.to_string() }).collect())
+        }
     }
 }
 
 /// The world that a configuration describes. Backends of `before` whose settings are the same stay, with
 /// their counts and pooled connections.
-pub(super) fn world(config: &Config, before: &[Arc<Backend>], tasks: &Tasks) -> Result<World, Vec<String>> {
+pub(super) fn world(config: &Config, before: &[Arc<Backend>], tasks: &Tasks) -> Result<World, Vec<FileProblem>> {
     let heads = HeadLimits { bytes: config.serve.heads.bytes, count: config.serve.heads.count };
     let mut errors = Vec::new();
     let mut backends = Vec::new();
@@ -105,7 +148,7 @@ pub(super) fn world(config: &Config, before: &[Arc<Backend>], tasks: &Tasks) -> 
         }
         match Backend::new(settings.clone(), heads, tasks) {
             Ok(backend) => backends.push(Arc::new(backend)),
-            Err(error) => errors.push(format!("backend `{}`: {error}", settings.name)),
+            Err(error) => errors.push(FileProblem { key: format!("backend.{}.ca", settings.name), text: error.to_string() }),
         }
     }
     if errors.is_empty() {

@@ -10,8 +10,8 @@ use super::build::{App, certificates, tasks, world};
 use super::signals::{Signals, Word};
 use crate::admin;
 use crate::base::{Shutdown, Tasks};
-use crate::config::Config;
-use crate::listen::{Listener, raise_open_files};
+use crate::config::{Config, Listener as Listen};
+use crate::listen::{Address, Listener, raise_open_files};
 use crate::serve::{Entry, Shared, accept};
 use crate::session::Registry;
 use crate::tls::Acceptor;
@@ -32,22 +32,32 @@ impl fmt::Display for StartError {
     }
 }
 
-/// What a running process can change.
-struct Running {
+/// A process that serves.
+#[derive(Debug)]
+pub struct Running {
     shared: Arc<Shared>,
     config: Config,
     acceptors: Vec<Option<Acceptor>>,
     backend_tasks: Tasks,
+    addresses: Vec<Address>,
 }
 
 /// Serves until a signal ends it. Returns when everything has ended, or the grace has.
 pub async fn run(app: App, reload: Option<Reload>) -> Result<(), StartError> {
-    let App { config, world, acceptors, counters, backend_tasks, warnings } = app;
-    for warning in warnings {
+    start(app)?.serve(reload).await;
+    Ok(())
+}
+
+/// Opens what is to be opened, and serves from then on; inside a runtime.
+pub fn start(app: App) -> Result<Running, StartError> {
+    for warning in &app.config.warnings {
         tracing::warn!(fault = "configuration", "{warning}");
     }
+    for warning in app.file_warnings() {
+        tracing::warn!(fault = "configuration", "{warning}");
+    }
+    let App { config, world, acceptors, counters, backend_tasks, .. } = app;
     say_open_files();
-    let mut signals = Signals::new().map_err(|error| StartError(vec![format!("cannot listen to signals: {error}")]))?;
     let shared = Arc::new(Shared {
         world: ArcSwap::from_pointee(world),
         registry: Registry::default(),
@@ -56,18 +66,10 @@ pub async fn run(app: App, reload: Option<Reload>) -> Result<(), StartError> {
         shutdown: Shutdown::new(),
         records: config.records,
     });
-    let mut running = Running { shared, config, acceptors, backend_tasks };
+    let mut running = Running { shared, config, acceptors, backend_tasks, addresses: Vec::new() };
     running.open()?;
     running.sweep();
-    tracing::info!("ready");
-    loop {
-        match signals.next().await {
-            Word::Reload => running.reload(reload.as_ref()),
-            Word::End => break,
-        }
-    }
-    running.end(&mut signals).await;
-    Ok(())
+    Ok(running)
 }
 
 fn say_open_files() {
@@ -80,8 +82,29 @@ fn say_open_files() {
 }
 
 impl Running {
+    /// Where it listens, in the configuration's order, with the ports that the kernel chose.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// Serves until a signal, and through the drain.
+    pub async fn serve(mut self, reload: Option<Reload>) {
+        let mut signals = match Signals::new() {
+            Ok(signals) => signals,
+            Err(error) => return tracing::error!(fault = "spliceway", %error, "cannot listen to signals"),
+        };
+        tracing::info!("ready");
+        loop {
+            match signals.next().await {
+                Word::Reload => self.reload(reload.as_ref()),
+                Word::End => break,
+            }
+        }
+        self.end(&mut signals).await;
+    }
+
     /// Binds every listener, or says of each why not; then serves them.
-    fn open(&self) -> Result<(), StartError> {
+    fn open(&mut self) -> Result<(), StartError> {
         let mut errors = Vec::new();
         let mut listeners = Vec::new();
         for (listener, tls) in self.config.listeners.iter().zip(&self.acceptors) {
@@ -95,6 +118,7 @@ impl Running {
             return Err(StartError(errors));
         }
         for (listener, tls, redirect_https) in listeners {
+            self.addresses.push(listener.local_address().clone());
             tracing::info!(address = %listener.local_address(), tls = tls.is_some(), "listening");
             let entry = Arc::new(Entry { shared: self.shared.clone(), tls, redirect_https });
             self.shared.tasks.spawn("listener", accept(listener, entry));
@@ -131,7 +155,7 @@ impl Running {
             tracing::warn!(fault = "configuration", "SIGHUP: there is no configuration file to read again");
             return;
         };
-        match read().map_err(|report| vec![report]).and_then(|config| self.apply(config)) {
+        match read().map_err(|report| vec![format!("\n{report}")]).and_then(|config| self.apply(config)) {
             Ok(()) => tracing::info!(sockets = self.shared.registry.len(), "reloaded"),
             Err(errors) => {
                 for error in errors {
@@ -145,16 +169,20 @@ impl Running {
         let mut warnings = config.warnings.clone();
         let mut errors = Vec::new();
         let mut swaps = Vec::new();
+        let mut file_warnings = Vec::new();
         for (old, acceptor) in self.config.listeners.iter().zip(&self.acceptors) {
-            let new = config.listeners.iter().find(|new| new.listen.address == old.listen.address);
-            let Some(new) = new.filter(|new| new.listen == old.listen && new.redirect_https == old.redirect_https) else {
+            let new = config.listeners.iter().enumerate().find(|(_, new)| new.listen.address == old.listen.address);
+            let same = |(_, new): &(usize, &Listen)| new.listen == old.listen && new.redirect_https == old.redirect_https;
+            let Some((n, new)) = new.filter(same) else {
                 warnings.push(format!("listener {}: its address and its own keys change at the next start", old.listen.address));
                 continue;
             };
-            match (acceptor, certificates(new, &mut warnings)) {
+            match (acceptor, certificates(n, new, &mut file_warnings)) {
                 (Some(acceptor), Ok(Some(fresh))) => swaps.push((acceptor, fresh)),
                 (None, Ok(None)) => {}
-                (_, Ok(_)) => warnings.push(format!("listener {}: TLS is switched on or off at the next start", old.listen.address)),
+                (_, Ok(_)) => {
+                    warnings.push(format!("listener {}: TLS is switched on or off at the next start", old.listen.address))
+                }
                 (_, Err(mut more)) => errors.append(&mut more),
             }
         }
@@ -163,19 +191,15 @@ impl Running {
                 warnings.push(format!("listener {}: opened at the next start", new.listen.address));
             }
         }
-        let world = world(&config, &self.shared.world.load().backends, &self.backend_tasks);
-        let world = match world {
-            Ok(world) if errors.is_empty() => world,
-            Ok(_) => return Err(errors),
-            Err(mut more) => {
-                errors.append(&mut more);
-                return Err(errors);
-            }
+        let world = world(&config, &self.shared.world.load().backends, &self.backend_tasks).map_err(|more| errors.extend(more));
+        let Some(world) = world.ok().filter(|_| errors.is_empty()) else {
+            return Err(errors.iter().map(ToString::to_string).collect());
         };
         for (acceptor, certificates) in swaps {
             acceptor.swap(certificates);
         }
         self.shared.world.store(Arc::new(world));
+        warnings.extend(file_warnings.iter().map(ToString::to_string));
         for warning in warnings {
             tracing::warn!(fault = "configuration", "{warning}");
         }

@@ -128,7 +128,7 @@ mod tests {
         }
         let fixed: [(&HeaderName, &[u8]); 2] = [(&UPGRADE, b"websocket"), (&CONNECTION, b"Upgrade")];
         let head = write_head(&[b"GET /", b" HTTP/1.1"], names_of(raw), &headers, &fixed);
-        let expected = "GET / HTTP/1.1\r\nhOsT: x\r\nX-b: 1\r\nConnection: Upgrade\r\nx-B: 2\r\nSec-WebSocket-Key: k\r\nUpgrade: websocket\r\nX-b: 3\r\nX-b: 4\r\nX-Forwarded-For: ::1\r\n\r\n";
+        let expected = "GET / HTTP/1.1\r\nhOsT: x\r\nX-b: 1\r\nConnection: Upgrade\r\nx-B: 2\r\nSec-WebSocket-Key: k\r\nUpgrade: websocket\r\nX-b: 3\r\nX-B: 4\r\nX-Forwarded-For: ::1\r\n\r\n";
         assert_eq!(String::from_utf8_lossy(&head), expected);
     }
 }

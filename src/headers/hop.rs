@@ -1,10 +1,10 @@
 //! Pure: what belongs to one hop only (RFC 9110 section 7.6.1) goes no further.
 
+use http::HeaderMap;
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName, HeaderValue, LOCATION, ORIGIN,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE,
 };
-use http::HeaderMap;
 
 use super::tokens::{has_token, tokens};
 
@@ -50,7 +50,8 @@ pub fn add_te(headers: &mut HeaderMap, over_h1: bool) {
 fn strip(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         // `close` and `keep-alive` are the everyday values and name nothing that is not in ALWAYS.
-        let everyday = |token: &[u8]| [&b"close"[..], b"keep-alive", b"upgrade", b"te"].iter().any(|day| token.eq_ignore_ascii_case(day));
+        let everyday =
+            |token: &[u8]| [&b"close"[..], b"keep-alive", b"upgrade", b"te"].iter().any(|day| token.eq_ignore_ascii_case(day));
         let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
             .filter(|token| !everyday(token))
             .filter_map(|token| HeaderName::from_bytes(token).ok())
@@ -109,7 +110,9 @@ mod tests {
             let named: Vec<_> = tokens(&headers, &CONNECTION).map(<[u8]>::to_vec).collect();
             strip_request(&mut headers);
             for name in ALWAYS { prop_assert!(!headers.contains_key(&name)); }
-            for name in named { if name.starts_with(b"x-") { prop_assert!(!headers.contains_key(HeaderName::from_bytes(&name).expect("legal"))); } }
+            for name in named.iter().filter(|name| name.starts_with(b"x-")).filter_map(|name| HeaderName::from_bytes(name).ok()) {
+                prop_assert!(!headers.contains_key(name));
+            }
             let once = headers.clone();
             strip_request(&mut headers);
             prop_assert_eq!(headers, once);

@@ -19,7 +19,12 @@ pub struct Authorities<'a> {
 ///
 /// `client_prefix` is what stood in the client's path, `backend_prefix` what took its place toward the
 /// backend; both empty where the route rewrites nothing.
-pub fn rewrite_location(location: &HeaderValue, names: Authorities<'_>, client_prefix: &str, backend_prefix: &str) -> Option<HeaderValue> {
+pub fn rewrite_location(
+    location: &HeaderValue,
+    names: Authorities<'_>,
+    client_prefix: &str,
+    backend_prefix: &str,
+) -> Option<HeaderValue> {
     let text = std::str::from_utf8(location.as_bytes()).ok()?;
     let rewrites = client_prefix != backend_prefix;
     if text.starts_with('/') && !text.starts_with("//") {

@@ -100,8 +100,10 @@ fn is_host(bytes: &[u8]) -> bool {
     let Ok(authority) = Authority::try_from(bytes) else { return false };
     let host = authority.host();
     let port = authority.as_str().get(host.len()..).unwrap_or_default();
-    let port_is_fine = port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.is_empty() || port.parse::<u16>().is_ok());
-    !host.is_empty() && !authority.as_str().contains('@') && port_is_fine
+    let port_is_fine =
+        port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.is_empty() || port.parse::<u16>().is_ok());
+    // A comma is legal in a registered name, and means that two fields were joined into one.
+    !host.is_empty() && !host.contains(',') && !authority.as_str().contains('@') && port_is_fine
 }
 
 /// The host a request is for: of the target where that has one (RFC 9112 section 3.2.2), else `Host`.

@@ -102,7 +102,9 @@ fn matches(route: &Route, path: &str, query: &Query<'_>) -> bool {
     let path_fits = match &route.path {
         None => true,
         Some(PathPattern::Exact(exact)) => path == exact,
-        Some(PathPattern::Prefix(prefix)) => path.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+        Some(PathPattern::Prefix(prefix)) => {
+            path.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        }
     };
     path_fits
         && (route.methods.is_empty() || route.methods.contains(query.method))
@@ -204,7 +206,9 @@ mod tests {
         };
         let empty = HeaderMap::new();
         assert_eq!(name(&Method::GET, &empty), "/a");
-        let kind = |value: &'static str| HeaderMap::from_iter([("x-kind".parse().expect("legal"), http::HeaderValue::from_static(value))]);
+        let kind = |value: &'static str| {
+            HeaderMap::from_iter([("x-kind".parse().expect("legal"), http::HeaderValue::from_static(value))])
+        };
         assert_eq!(name(&Method::GET, &kind("b")), "header");
         assert_eq!(name(&Method::GET, &kind("c")), "/a");
         let query = Query { host: None, path: "/a", method: &Method::POST, headers: &empty };
@@ -215,10 +219,25 @@ mod tests {
     #[test]
     fn a_path_that_two_readers_route_differently_is_refused() {
         let routes = [("", "/public"), ("", "/admin"), ("", "/")];
-        for path in ["/public/..%2fadmin", "/public/..;/admin", "/public/..\\admin", "//admin", "/public%2f..%2fadmin", "/x;/../admin/y%2f..%2f..%2fpublic", "/admin;x", "/%5cadmin"] {
+        for path in [
+            "/public/..%2fadmin",
+            "/public/..;/admin",
+            "/public/..\\admin",
+            "//admin",
+            "/public%2f..%2fadmin",
+            "/x;/../admin/y%2f..%2f..%2fpublic",
+            "/admin;x",
+            "/%5cadmin",
+        ] {
             assert_eq!(find(&routes, "h", path), Err(PathError::Ambiguous), "{path}");
         }
-        for (path, expected) in [("/public/a;b=c", "/public"), ("/public//x", "/public"), ("/public/a%2fb", "/public"), ("/public/../admin", "/admin"), ("/files;v=1", "/")] {
+        for (path, expected) in [
+            ("/public/a;b=c", "/public"),
+            ("/public//x", "/public"),
+            ("/public/a%2fb", "/public"),
+            ("/public/../admin", "/admin"),
+            ("/files;v=1", "/"),
+        ] {
             assert_eq!(find(&routes, "h", path).as_deref(), Ok(expected), "{path}");
         }
     }

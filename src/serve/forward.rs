@@ -9,12 +9,12 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
+use super::World;
 use super::body::{Alive, Flow, Reply, Source, Upload};
 use super::connection::Connection;
 use super::laws::{self, Prepared};
 use super::record::Record;
 use super::respond::{self, Failure};
-use super::World;
 use crate::headers::check_response;
 use crate::route::{Forward, Normal, Route};
 use crate::upstream::{AnswerBody, Backend, Connection as ToBackend, Lease, RequestBody, SendError, no_body};
@@ -101,7 +101,8 @@ impl Sending<'_> {
     ) -> Result<(Response<AnswerBody>, Lease), Failure> {
         let repeatable = body.is_end_stream() && is_idempotent(&parts.method);
         let mut request = Request::from_parts(parts, body);
-        *request.uri_mut() = self.prepared.target.parse::<Uri>().map_err(|_| Failure::from(crate::route::PathError::Malformed))?;
+        *request.uri_mut() =
+            self.prepared.target.parse::<Uri>().map_err(|_| Failure::from(crate::route::PathError::Malformed))?;
         let mut tried: Vec<Lease> = Vec::new();
         let mut fresh = false;
         let mut last = Failure::bad_gateway("the backend has no server");
@@ -178,7 +179,9 @@ fn is_early_close(error: &hyper::Error) -> bool {
     error.is_incomplete_message()
         || error.is_closed()
         || error.is_canceled()
-        || io.is_some_and(|io| matches!(io.kind(), Kind::ConnectionReset | Kind::BrokenPipe | Kind::NotConnected | Kind::UnexpectedEof))
+        || io.is_some_and(|io| {
+            matches!(io.kind(), Kind::ConnectionReset | Kind::BrokenPipe | Kind::NotConnected | Kind::UnexpectedEof)
+        })
 }
 
 /// The same request once more; it has no body.

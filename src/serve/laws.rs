@@ -111,7 +111,13 @@ pub(super) fn request(
 }
 
 /// Makes a backend's head fit for the client, in place.
-pub(super) fn response(connection: &Connection, answered: &Answered<'_>, backend: &Backend, status: StatusCode, fields: &mut HeaderMap) {
+pub(super) fn response(
+    connection: &Connection,
+    answered: &Answered<'_>,
+    backend: &Backend,
+    status: StatusCode,
+    fields: &mut HeaderMap,
+) {
     let upgrade = (status == StatusCode::UPGRADE_REQUIRED).then(|| fields.get(UPGRADE).cloned()).flatten();
     headers::strip_response(fields);
     if let Some(upgrade) = upgrade {
@@ -136,11 +142,7 @@ fn put_location_right(answered: &Answered<'_>, prefixes: Option<(&str, &str)>, f
     let (client_prefix, backend_prefix) = prefixes.unwrap_or_default();
     let sent = answered.prepared.host_for(&answered.lease);
     let authority = HeaderValue::from_str(answered.lease.authority()).ok();
-    let names = headers::Authorities {
-        client: answered.prepared.host.as_ref(),
-        sent: Some(&sent),
-        backend: authority.as_ref(),
-    };
+    let names = headers::Authorities { client: answered.prepared.host.as_ref(), sent: Some(&sent), backend: authority.as_ref() };
     if let Some(right) = headers::rewrite_location(location, names, client_prefix, backend_prefix) {
         fields.insert(LOCATION, right);
     }
@@ -159,7 +161,13 @@ fn put_cookie_paths_right(client_prefix: &str, backend_prefix: &str, fields: &mu
 }
 
 /// Sets our cookie where the client has none, or one that leads elsewhere.
-pub(super) fn add_sticky(connection: &Connection, backend: &Backend, cookie: Option<&str>, lease: &Lease, fields: &mut HeaderMap) {
+pub(super) fn add_sticky(
+    connection: &Connection,
+    backend: &Backend,
+    cookie: Option<&str>,
+    lease: &Lease,
+    fields: &mut HeaderMap,
+) {
     if let Some(name) = backend.sticky_cookie().filter(|_| cookie != Some(lease.token())) {
         let secure = if connection.secure { "; Secure" } else { "" };
         let value = format!("{name}={}; Path=/; HttpOnly; SameSite=Lax{secure}", lease.token());

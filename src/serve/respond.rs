@@ -190,7 +190,9 @@ pub(super) async fn failed_tls(error: AcceptError, peer: Peer) {
         AcceptFault::Client | AcceptFault::Time => {
             tracing::info!(target: "spliceway::connections", client = %peer, fault = "client", "TLS handshake failed: {error}");
         }
-        AcceptFault::Ours => tracing::warn!(target: "spliceway::connections", client = %peer, fault = "spliceway", "TLS handshake failed: {error}"),
+        AcceptFault::Ours => {
+            tracing::warn!(target: "spliceway::connections", client = %peer, fault = "spliceway", "TLS handshake failed: {error}")
+        }
     }
     if let Some(socket) = error.socket {
         lingering_close(Stream::from(socket)).await;

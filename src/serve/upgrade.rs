@@ -79,7 +79,8 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
     let deadline = Instant::now() + forward.handshake_time;
     let asking = Asking { offer: &offer, parts: &parts, prepared: &prepared, raw: raw.as_deref(), key: key.as_deref(), world };
     let asked = timeout_at(deadline, asking.ask(backend, cookie.as_deref(), &mut record)).await;
-    let (word, lease) = match asked.unwrap_or_else(|_| Err(Failure::silent("it did not answer the WebSocket handshake in time"))) {
+    let (word, lease) = match asked.unwrap_or_else(|_| Err(Failure::silent("it did not answer the WebSocket handshake in time")))
+    {
         Ok(word) => word,
         Err(failure) => return respond::failure(failure, record, alive),
     };
@@ -216,7 +217,14 @@ impl From<AnswerError> for Silence {
 }
 
 /// Answers the client and moves bytes until both sides are done.
-pub(super) async fn tunnel(shared: Arc<Shared>, peer: Peer, takeover: Takeover, mut stream: Stream, linger: Duration, permit: Permit) {
+pub(super) async fn tunnel(
+    shared: Arc<Shared>,
+    peer: Peer,
+    takeover: Takeover,
+    mut stream: Stream,
+    linger: Duration,
+    permit: Permit,
+) {
     let Takeover { head, backend, lease, place, id, client } = takeover;
     let session = place.session();
     debug_assert_eq!(session.client, peer);
