@@ -649,8 +649,14 @@ fn an_offer_that_no_route_takes_gets_404() {
 
 #[test]
 fn an_offer_on_a_listener_that_redirects_gets_403() {
-    let proxy =
-        Proxy::start("[[listen]]\naddress = \"127.0.0.1:0\"\nredirect = \"https\"\n[[route]]\nrespond = { status = 200 }\n");
+    // A redirect needs a port that is known beforehand: one that was free a moment ago.
+    let https = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+    let own = Authority::new().identity(&["localhost"]);
+    let toml = format!(
+        "[[listen]]\naddress = \"127.0.0.1:0\"\nredirect = \"https\"\n[[listen]]\naddress = \"127.0.0.1:{https}\"\n\
+         [[listen.certificate]]\nchain = \"a.pem\"\nkey = \"a.key\"\n[[route]]\nrespond = {{ status = 200 }}\n"
+    );
+    let proxy = Proxy::setup(&toml).file("a.pem", own.chain_pem.as_bytes()).file("a.key", own.key_pem.as_bytes()).start();
     let (answer, _) = proxy.connect_and_send(Offer::new().bytes()).read_answer();
     assert_eq!(answer.status(), 403);
 }

@@ -179,7 +179,7 @@ async fn serve_http1(entry: &Arc<Entry>, peer: Peer, stream: Stream, settings: &
 async fn close_http1(connection: &Connection, tap: &TapHandle, mut stream: Stream, result: hyper::Result<()>) {
     let clock = tap.expired();
     if let Err(error) = &result {
-        respond::failed_http(error, clock, connection.peer);
+        respond::failed_http(error, clock, connection);
     }
     match clock {
         Some(Clock::Send) => return reset_on_close(stream.socket()),
@@ -229,7 +229,7 @@ async fn serve_http2(entry: &Arc<Entry>, peer: Peer, stream: Stream, settings: &
         }
     };
     if let Err(error) = result {
-        respond::failed_http(&error, handle.expired(), peer);
+        respond::failed_http(&error, handle.expired(), &connection);
     }
 }
 

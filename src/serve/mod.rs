@@ -12,6 +12,7 @@ mod laws;
 mod record;
 mod respond;
 mod settings;
+mod spelling;
 mod upgrade;
 
 use std::sync::Arc;

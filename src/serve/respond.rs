@@ -7,7 +7,9 @@ use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_V
 use http::{HeaderMap, HeaderName, Response, StatusCode};
 
 use super::body::{Alive, Reply, Source, chain};
+use super::connection::Connection;
 use super::record::{Fault, Record};
+use super::spelling::canonical;
 use crate::handshake::{AnswerError, Disagreement, Refusal};
 use crate::headers::{BadRequest, BadResponse};
 use crate::net::{Clock, Peer, Socket, Stream, lingering_close};
@@ -130,7 +132,11 @@ pub(super) fn failure(failure: Failure, mut record: Record, alive: Alive) -> Res
     let mut headers = HeaderMap::with_capacity(fields.len() + 1);
     headers.extend(fields);
     record.blame(fault, || why);
-    text_answer(status, headers, text, record, alive)
+    let mut answer = text_answer(status, headers, text, record, alive);
+    if status == StatusCode::UPGRADE_REQUIRED {
+        answer.extensions_mut().extend(canonical().clone());
+    }
+    answer
 }
 
 /// A plain text answer of ours.
@@ -155,19 +161,30 @@ pub(super) fn close_after(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static(value));
 }
 
-/// What hyper ended a connection for; it has answered 400, 414 or 431 itself where it could.
-pub(super) fn failed_http(error: &hyper::Error, clock: Option<Clock>, peer: Peer) {
-    let why = match clock {
+/// What hyper ended a connection for. To a head that it could not read it has answered itself, so that
+/// is a request too, if one of which nothing is known.
+pub(super) fn failed_http(error: &hyper::Error, clock: Option<Clock>, connection: &Connection) {
+    let text = chain(error);
+    let (status, why) = match clock {
         Some(Clock::Idle) => return,
-        Some(Clock::Head) => "the client did not finish a request's head in time",
-        Some(Clock::Send) => "the client took no bytes in time",
-        None if error.is_parse_too_large() => "the client sent a head that is too large",
-        None if error.is_parse() => "the client sent a malformed request",
-        None if error.is_incomplete_message() => "the client went away within a request",
+        Some(Clock::Head) => (Some(408), "the client did not finish a request's head in time"),
+        Some(Clock::Send) => (None, "the client took no bytes in time"),
+        None if error.is_parse_too_large() && text.contains("URI") => (Some(414), "the client sent a target that is too long"),
+        None if error.is_parse_too_large() => (Some(431), "the client sent a head that is too large"),
+        None if error.is_parse() => (Some(400), "the client sent a malformed request"),
+        None if error.is_incomplete_message() => (None, "the client went away within a request"),
         None if error.is_user() => return, // an answer cut short: its record says so
-        None => "the connection broke",
+        None => (None, "the connection broke"),
     };
-    tracing::info!(target: "spliceway::connections", client = %peer, fault = "client", error = chain(error), "{why}");
+    let peer = connection.peer;
+    if let Some(status) = status
+        && connection.entry.shared.records
+    {
+        connection.entry.shared.counters.requests.add();
+        tracing::info!(target: "spliceway::records", client = %peer, status, fault = "client", why = format!("{why}: {text}"), "request");
+    } else {
+        tracing::info!(target: "spliceway::connections", client = %peer, fault = "client", error = text, "{why}");
+    }
 }
 
 /// A client that connects and says nothing.

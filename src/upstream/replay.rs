@@ -6,7 +6,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -22,22 +22,38 @@ use crate::net::Stream;
 /// Reads `read` and what follows on `stream` as the answer to a GET. The connection ends with it.
 pub async fn replay(lease: Lease, mut stream: Stream, read: Bytes) -> hyper::Result<Response<AnswerBody>> {
     stream.unread(read);
-    let mut sender = start_http1(TokioIo::new(Mute(stream)), &lease.server).await?;
+    let mute = Mute { stream, asked: false, reader: None };
+    let mut sender = start_http1(TokioIo::new(mute), &lease.server).await?;
     let response = sender.send_request(Request::new(no_body())).await?;
     Ok(response.map(|body| AnswerBody::new(body, lease, None)))
 }
 
-/// A stream that swallows what is written.
-struct Mute(Stream);
+/// A stream that swallows what is written, and has nothing to read before: an answer before its request
+/// would be an error to hyper.
+struct Mute {
+    stream: Stream,
+    asked: bool,
+    reader: Option<Waker>,
+}
 
 impl AsyncRead for Mute {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_read(cx, buf)
+        let this = self.get_mut();
+        if !this.asked {
+            this.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Pin::new(&mut this.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Mute {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.asked = true;
+        if let Some(reader) = this.reader.take() {
+            reader.wake();
+        }
         Poll::Ready(Ok(buf.len()))
     }
 
@@ -46,6 +62,6 @@ impl AsyncWrite for Mute {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_shutdown(cx)
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }
