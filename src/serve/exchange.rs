@@ -14,7 +14,8 @@ use super::record::Record;
 use super::respond::{self, Failure};
 use super::{World, forward, laws, upgrade};
 use crate::handshake::{Draft, Offer, Refusal};
-use crate::route::{Action, Found, Query, Route};
+use crate::headers::{BadRequest, origin_target};
+use crate::route::{Action, Found, Query, Redirect, Route};
 
 /// A request that was just read, with what only its first moment can tell.
 pub(super) struct Begun {
@@ -100,11 +101,10 @@ async fn route(connection: &Arc<Connection>, world: &Arc<World>, begun: Begun) -
             }
         },
         Action::Respond(own) => respond::text_answer(own.status, HeaderMap::new(), own.body.clone(), record, alive),
-        Action::Redirect(redirect) => {
-            let target = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-            let location = redirect.expand(host_text.as_deref().unwrap_or_default(), target);
-            own_redirect(redirect.status, &location, record, alive)
-        }
+        Action::Redirect(redirect) => match redirect.expand(host_text.as_deref(), origin_target(&parts.uri)) {
+            Some(location) => own_redirect(redirect.status, location, record, alive),
+            None => respond::failure(BadRequest::NoHost.into(), record, alive),
+        },
     };
     finish(&route, answer.headers_mut());
     answer
@@ -115,12 +115,10 @@ fn finish(route: &Route, headers: &mut HeaderMap) {
     route.response_headers.apply(headers);
 }
 
-fn own_redirect(status: StatusCode, location: &str, record: Record, alive: Alive) -> Response<Reply> {
-    let mut headers = HeaderMap::new();
-    if let Ok(location) = HeaderValue::from_str(location) {
-        headers.insert(LOCATION, location);
-    }
-    respond::text_answer(status, headers, format!("{status}\n{location}\n"), record, alive)
+fn own_redirect(status: StatusCode, location: HeaderValue, record: Record, alive: Alive) -> Response<Reply> {
+    let text = format!("{status}\n{}\n", laws::text(&location));
+    let headers = HeaderMap::from_iter([(LOCATION, location)]);
+    respond::text_answer(status, headers, text, record, alive)
 }
 
 fn redirect_https(
@@ -134,9 +132,10 @@ fn redirect_https(
     if asks || parts.headers.contains_key(UPGRADE) && parts.headers.contains_key("sec-websocket-key") {
         return respond::failure(Failure::needs_tls(), record, alive);
     }
-    let target = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let name = host.map(laws::text).unwrap_or_default();
-    let name = laws::without_port(&name);
-    let location = if port == 443 { format!("https://{name}{target}") } else { format!("https://{name}:{port}{target}") };
-    own_redirect(StatusCode::PERMANENT_REDIRECT, &location, record, alive)
+    let authority = if port == 443 { "{host}".to_owned() } else { format!("{{host}}:{port}") };
+    let redirect = Redirect { location: format!("https://{authority}{{path}}"), status: StatusCode::PERMANENT_REDIRECT };
+    match redirect.expand(host.map(laws::text).as_deref(), origin_target(&parts.uri)) {
+        Some(location) => own_redirect(redirect.status, location, record, alive),
+        None => respond::failure(BadRequest::NoHost.into(), record, alive),
+    }
 }

@@ -15,7 +15,7 @@ use super::connection::Connection;
 use super::laws::{self, Prepared};
 use super::record::Record;
 use super::respond::{self, Failure};
-use crate::headers::check_response;
+use crate::headers::{self, check_response};
 use crate::route::{Forward, Normal, Route};
 use crate::upstream::{AnswerBody, Backend, Connection as ToBackend, Lease, RequestBody, SendError, no_body};
 
@@ -45,7 +45,7 @@ pub(super) async fn forward(connection: &Arc<Connection>, world: &World, job: Jo
     let prepared = laws::request(connection, world, route, forward, path, host, &mut parts);
     let flow = Flow::new(record.bytes_in.clone());
     let body = upload(connection, forward, &flow, &mut parts, body, version);
-    let cookie = backend.sticky_cookie().and_then(|name| crate::headers::cookie(&prepared.cookies, name).map(str::to_owned));
+    let cookie = backend.sticky_cookie().and_then(|name| headers::cookie(&prepared.cookies, name).map(str::to_owned));
     let job = Sending { backend, prepared: &prepared, flow: &flow, answer_time: forward.answer_time };
     let outcome = job.send(cookie.as_deref(), parts, body, &mut record).await;
     flow.answered();
@@ -102,7 +102,7 @@ impl Sending<'_> {
         let repeatable = body.is_end_stream() && is_idempotent(&parts.method);
         let mut request = Request::from_parts(parts, body);
         *request.uri_mut() =
-            self.prepared.target.parse::<Uri>().map_err(|_| Failure::from(crate::route::PathError::Malformed))?;
+            self.prepared.target.parse::<Uri>().map_err(|_| Failure::bad_gateway("the rewritten target is no target"))?;
         let mut tried: Vec<Lease> = Vec::new();
         let mut fresh = false;
         let mut last = Failure::bad_gateway("the backend has no server");
@@ -219,6 +219,7 @@ impl Answered<'_> {
             return respond::failure(bad.into(), record, alive);
         }
         let (mut head, body) = response.into_parts();
+        headers::keep_one_length(&mut head.headers);
         record.status = Some(head.status);
         laws::response(connection, &self, backend, head.status, &mut head.headers);
         head.version = Version::HTTP_11; // hyper lowers it for a client of 1.0

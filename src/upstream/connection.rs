@@ -157,14 +157,14 @@ impl Connection {
             Sender::Http1(mut sender) => {
                 *request.version_mut() = Version::HTTP_11;
                 if te_trailers {
-                    add_te(request.headers_mut(), true);
+                    add_te(request.headers_mut(), Version::HTTP_11);
                 }
                 let response = sender.try_send_request(request).await.map_err(failed)?;
                 Ok(response.map(|body| AnswerBody::new(body, lease, Some(sender))))
             }
             Sender::Http2(mut sender) => {
                 if te_trailers {
-                    add_te(request.headers_mut(), false);
+                    add_te(request.headers_mut(), Version::HTTP_2);
                 }
                 to_http2(&mut request, &lease);
                 let response = sender.try_send_request(request).await.map_err(failed)?;
