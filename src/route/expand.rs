@@ -27,7 +27,9 @@ impl Redirect {
                 expanded.push_str(host.map(host_name).filter(|host| !host.is_empty())?);
                 rest = tail;
             } else if let Some(tail) = tail.strip_prefix("path}") {
-                expanded.push_str(&path);
+                // A `/` before it is not doubled.
+                let doubled = expanded.ends_with('/');
+                expanded.push_str(if doubled { path.trim_start_matches('/') } else { &path });
                 rest = tail;
             } else {
                 expanded.push('{');
