@@ -102,6 +102,7 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
         Err(disagreement) => return respond::failure(disagreement.into(), record, alive),
     };
     headers::strip_response(agreement.headers_mut());
+    laws::put_cookies_right(route, forward, agreement.headers_mut());
     laws::add_sticky(connection, backend, cookie.as_deref(), &lease, agreement.headers_mut());
     route.response_headers.apply(agreement.headers_mut());
     stream.unread(behind);
