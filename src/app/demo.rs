@@ -49,8 +49,12 @@ pub async fn demo(http: SocketAddr, https: SocketAddr) -> Result<(), String> {
             }
         }
     });
+    let ending = running.shutdown();
+    tasks.spawn("demo end", async move {
+        ending.draining().await;
+        shutdown.drain(); // its streams end by themselves, and the proxy has nothing to wait for
+    });
     running.serve(None).await;
-    shutdown.drain();
     Ok(())
 }
 

@@ -87,6 +87,11 @@ impl Running {
         &self.addresses
     }
 
+    /// The token of its end.
+    pub fn shutdown(&self) -> Shutdown {
+        self.shared.shutdown.clone()
+    }
+
     /// Serves until a signal, and through the drain.
     pub async fn serve(mut self, reload: Option<Reload>) {
         let mut signals = match Signals::new() {
