@@ -238,6 +238,6 @@ pub(super) async fn tunnel(
         Ok(()) => Tunnel::new(stream, backend).run(linger, &session.traffic, &shared.shutdown).await,
         Err(_) => Ended { by: By::Client, how: How::Reset },
     };
+    drop((lease, permit)); // held until here: capacity returns with the last byte, and before the record says so
     record::closed(&shared, session, &client, ended);
-    drop((lease, permit)); // held until here: capacity returns with the last byte
 }
