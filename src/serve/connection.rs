@@ -24,6 +24,9 @@ use crate::tls::{Alpn, Hello};
 /// The first bytes of h2 with prior knowledge (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How much is read to look for it: a usual head, so that it is read once.
+const FIRST_READ: usize = 1 << 10;
+
 /// Our window for one h2 stream, and for all streams of a connection: one stalled upload cannot stop the
 /// others before 16 have stalled. What is received and not yet forwarded is bounded by the latter.
 const H2_STREAM_WINDOW: u32 = 64 << 10;
@@ -73,12 +76,13 @@ impl Connection {
 pub(super) async fn serve(entry: Arc<Entry>, accepted: Accepted) {
     let Accepted { socket, peer, permit } = accepted;
     let settings = entry.shared.world.load().settings.clone();
+    let begun = Instant::now();
     let (mut stream, alpn) = match &entry.tls {
         None => (Stream::from(socket), Alpn::None),
         Some(acceptor) => match Hello::sniff(&socket, settings.times.tls).await {
             Ok(Hello::Gone) => return,
             Ok(Hello::PlainText) => return respond::plain_on_tls(socket, peer).await,
-            Ok(Hello::Tls) => match acceptor.accept(socket, settings.times.tls).await {
+            Ok(Hello::Tls) => match acceptor.accept(socket, settings.times.tls.saturating_sub(begun.elapsed())).await {
                 Ok(secured) => (secured.stream, secured.alpn),
                 Err(error) => return respond::failed_tls(error, peer).await,
             },
@@ -100,7 +104,7 @@ pub(super) async fn serve(entry: Arc<Entry>, accepted: Accepted) {
 /// Reads until it is clear whether the client speaks h2 with prior knowledge; what was read is put
 /// back. `None`: it sent too little in time. The first byte may come late, the others may not.
 async fn begins_with_preface(stream: &mut Stream, times: &Times) -> Option<bool> {
-    let mut read = BytesMut::with_capacity(PREFACE.len());
+    let mut read = BytesMut::with_capacity(FIRST_READ);
     let mut deadline = Instant::now() + times.keep_alive;
     let http2 = loop {
         let n = timeout_at(deadline, stream.read_buf(&mut read)).await.ok()?.ok()?;
@@ -108,7 +112,7 @@ async fn begins_with_preface(stream: &mut Stream, times: &Times) -> Option<bool>
             deadline = Instant::now() + times.head;
         }
         let same = PREFACE.iter().zip(&read).take_while(|(a, b)| a == b).count();
-        if n == 0 || same < read.len() || same == PREFACE.len() {
+        if n == 0 || same < read.len().min(PREFACE.len()) || same == PREFACE.len() {
             break same == PREFACE.len();
         }
     };
@@ -185,7 +189,7 @@ async fn close_http1(connection: &Connection, tap: &TapHandle, mut stream: Strea
         Some(Clock::Send) => return reset_on_close(stream.socket()),
         Some(Clock::Head) => {
             let answer = respond::head_timeout();
-            if stream.write_all(&answer).await.is_err() {
+            if stream.write_all(answer.as_bytes()).await.is_err() {
                 return;
             }
         }

@@ -33,6 +33,8 @@ pub(super) fn begin(connection: &Arc<Connection>, request: Request<Incoming>) ->
     let (parts, body) = request.into_parts();
     let asks = Offer::is_asked(&parts.method, parts.version, &parts.headers);
     let raw = connection.tap.as_ref().and_then(|tap| tap.request(asks, !body.is_end_stream()));
+    // Out of step the tap may have seen the end of a head only.
+    let raw = raw.filter(|raw| raw.starts_with(parts.method.as_str().as_bytes()));
     Begun { parts, body, alive: Alive::new(connection), asks, raw }
 }
 

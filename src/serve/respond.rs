@@ -193,11 +193,15 @@ pub(super) fn silent(peer: Peer) {
 }
 
 /// The answer to a head that was begun and not finished.
-pub(super) fn head_timeout() -> Bytes {
-    Bytes::from_static(
-        b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 51\r\n\r\n\
-        408 Request Timeout\nthe request was not finished...\n",
-    )
+pub(super) fn head_timeout() -> String {
+    bare_answer("408 Request Timeout", "the head of the request was not finished in time")
+}
+
+/// An answer of ours where there is no hyper; the connection closes behind it.
+fn bare_answer(status: &str, words: &str) -> String {
+    let text = format!("{status}\n{words}\n");
+    let head = "Connection: close\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length";
+    format!("HTTP/1.1 {status}\r\n{head}: {}\r\n\r\n{text}", text.len())
 }
 
 /// A client that failed its TLS handshake: it has been sent the alert, which has to arrive.
@@ -208,7 +212,7 @@ pub(super) async fn failed_tls(error: AcceptError, peer: Peer) {
             tracing::info!(target: "spliceway::connections", client = %peer, fault = "client", "TLS handshake failed: {error}");
         }
         AcceptFault::Ours => {
-            tracing::warn!(target: "spliceway::connections", client = %peer, fault = "spliceway", "TLS handshake failed: {error}")
+            tracing::warn!(target: "spliceway::connections", client = %peer, fault = "spliceway", "TLS handshake failed: {error}");
         }
     }
     if let Some(socket) = error.socket {
@@ -219,14 +223,10 @@ pub(super) async fn failed_tls(error: AcceptError, peer: Peer) {
 /// A client that speaks plain HTTP to a TLS port is told so in plain HTTP.
 pub(super) async fn plain_on_tls(socket: Socket, peer: Peer) {
     use tokio::io::AsyncWriteExt;
-    const TEXT: &str = "400 Bad Request\nthis port speaks TLS: use https:// or wss://\n";
     tracing::info!(target: "spliceway::connections", client = %peer, fault = "client", "the client sent plain HTTP to a TLS port");
-    let head = format!(
-        "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\r\n{TEXT}",
-        TEXT.len()
-    );
+    let answer = bare_answer("400 Bad Request", "this port speaks TLS: use https:// or wss://");
     let mut stream = Stream::from(socket);
-    if stream.write_all(head.as_bytes()).await.is_ok() {
+    if stream.write_all(answer.as_bytes()).await.is_ok() {
         lingering_close(stream).await;
     }
 }
