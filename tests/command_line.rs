@@ -240,14 +240,15 @@ fn run_with_a_broken_file_says_so_as_check_does_and_ends_with_2() {
 fn a_taken_port_ends_a_run_with_1_and_every_one_is_named() {
     let taken = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     let ports = taken.each_ref().map(|listener| listener.local_addr().unwrap().port());
-    let text = ports.iter().map(|port| format!("[[listen]]\naddress = \"127.0.0.1:{port}\"\n")).collect::<String>();
+    let listen = |text: String, port: &u16| text + &format!("[[listen]]\naddress = \"127.0.0.1:{port}\"\n");
+    let text = ports.iter().fold(String::new(), listen);
     let directory = directory(&[("site.toml", &(text + "[[route]]\nrespond = {}\n"))]);
     let ended = ended_in(directory.path(), &["run", "-c", "site.toml"]);
     assert_eq!(ended.code, Some(1), "{}", ended.err);
     for port in ports {
         assert!(ended.err.contains(&format!("127.0.0.1:{port}")), "{port}: {}", ended.err);
     }
-    assert!(ended.err.contains("in use"), "{}", ended.err);
+    assert!(ended.err.contains("another process"), "{}", ended.err);
     let listen = format!("127.0.0.1:{}", ports[0]);
     let quick = ended_in(directory.path(), &["run", "--listen", &listen, "--to", "http://127.0.0.1:1"]);
     assert_eq!(quick.code, Some(1));
@@ -366,7 +367,7 @@ fn check_names_a_file_without_pem_and_files_that_were_exchanged() {
 #[test]
 fn check_warns_of_a_certificate_out_of_its_time_and_ends_with_0() {
     let authority = Authority::new();
-    for (validity, words) in [(Validity::Expired, "expired"), (Validity::NotYet, "not valid")] {
+    for (validity, words) in [(Validity::Expired, "EXPIRED"), (Validity::NotYet, "NOT VALID before")] {
         let identity = authority.identity_valid(&["a.example"], validity);
         let ended = checked(&[("c.pem", &identity.chain_pem), ("k.pem", &identity.key_pem)]);
         says(&ended, 0, "chain", &["warning", words, "c.pem"]);

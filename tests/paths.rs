@@ -12,7 +12,7 @@ use kit::*;
 fn mirror() -> Backend {
     Backend::scripted(|conn, _| {
         while let Ok(head) = conn.try_read_head() {
-            let lines: String = head.values("x-answer").iter().map(|line| format!("{line}\r\n")).collect();
+            let lines = head.values("x-answer").iter().fold(String::new(), |text, line| text + line + "\r\n");
             if head.value("upgrade").is_none() {
                 conn.send(format!("HTTP/1.1 302 Found\r\n{lines}Content-Length: 0\r\n\r\n"));
                 continue;

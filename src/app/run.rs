@@ -1,4 +1,4 @@
-//! A process from bind to exit: listeners, signals, reload, drain.
+//! A process from bind to exit: listeners, signals, drain.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::build::{App, certificates, tasks, world};
+use super::build::{App, tasks};
+use super::reload::Reload;
 use super::signals::{Signals, Word};
 use crate::admin;
 use crate::base::{Shutdown, Tasks};
-use crate::config::{Config, Listener as Listen};
+use crate::config::Config;
 use crate::listen::{Address, Listener, raise_open_files};
 use crate::serve::{Entry, Shared, accept};
 use crate::session::Registry;
@@ -18,9 +19,6 @@ use crate::tls::Acceptor;
 
 /// How often pooled connections are looked through.
 const SWEEP: Duration = Duration::from_secs(5);
-
-/// Reads the configuration again; the error is ready to be shown. `None` in [`run`]: there is no file.
-pub type Reload = Box<dyn Fn() -> Result<Config, String> + Send>;
 
 /// Why a process could not begin; all reasons.
 #[derive(Debug)]
@@ -35,10 +33,10 @@ impl fmt::Display for StartError {
 /// A process that serves.
 #[derive(Debug)]
 pub struct Running {
-    shared: Arc<Shared>,
-    config: Config,
-    acceptors: Vec<Option<Acceptor>>,
-    backend_tasks: Tasks,
+    pub(super) shared: Arc<Shared>,
+    pub(super) config: Config,
+    pub(super) acceptors: Vec<Option<Acceptor>>,
+    pub(super) backend_tasks: Tasks,
     addresses: Vec<Address>,
 }
 
@@ -148,75 +146,6 @@ impl Running {
                 }
             }
         });
-    }
-
-    /// SIGHUP: routes, backends, limits and certificates are read again. Live sockets stay as they are;
-    /// whatever is wrong keeps all of the old.
-    fn reload(&mut self, reload: Option<&Reload>) {
-        let Some(read) = reload else {
-            tracing::warn!(fault = "configuration", "SIGHUP: there is no configuration file to read again");
-            return;
-        };
-        match read().map_err(|report| vec![format!("\n{report}")]).and_then(|config| self.apply(config)) {
-            Ok(()) => tracing::info!(sockets = self.shared.registry.len(), "reloaded"),
-            Err(errors) => {
-                for error in errors {
-                    tracing::error!(fault = "configuration", "not reloaded, the old configuration stays: {error}");
-                }
-            }
-        }
-    }
-
-    fn apply(&mut self, config: Config) -> Result<(), Vec<String>> {
-        let mut warnings = config.warnings.clone();
-        let mut errors = Vec::new();
-        let mut swaps = Vec::new();
-        let mut file_warnings = Vec::new();
-        for (old, acceptor) in self.config.listeners.iter().zip(&self.acceptors) {
-            let new = config.listeners.iter().enumerate().find(|(_, new)| new.listen.address == old.listen.address);
-            let same = |(_, new): &(usize, &Listen)| new.listen == old.listen && new.redirect_https == old.redirect_https;
-            let Some((n, new)) = new.filter(same) else {
-                warnings.push(format!("listener {}: its address and its own keys change at the next start", old.listen.address));
-                continue;
-            };
-            match (acceptor, certificates(n, new, &mut file_warnings)) {
-                (Some(acceptor), Ok(Some(fresh))) => swaps.push((acceptor, fresh)),
-                (None, Ok(None)) => {}
-                (_, Ok(_)) => {
-                    warnings.push(format!("listener {}: TLS is switched on or off at the next start", old.listen.address));
-                }
-                (_, Err(mut more)) => errors.append(&mut more),
-            }
-        }
-        for new in &config.listeners {
-            if !self.config.listeners.iter().any(|old| old.listen.address == new.listen.address) {
-                warnings.push(format!("listener {}: opened at the next start", new.listen.address));
-            }
-        }
-        let old = &self.config;
-        let others = [
-            ("threads", old.threads != config.threads),
-            ("records", old.records != config.records),
-            ("admin", old.admin != config.admin),
-        ];
-        let changed = others.into_iter().filter(|&(_, changed)| changed);
-        warnings.extend(changed.map(|(key, _)| format!("{key}: changes at the next start")));
-        let world = world(&config, &self.shared.world.load().backends, &self.backend_tasks).map_err(|more| errors.extend(more));
-        let Some(world) = world.ok().filter(|_| errors.is_empty()) else {
-            return Err(errors.iter().map(ToString::to_string).collect());
-        };
-        for (acceptor, certificates) in swaps {
-            acceptor.swap(certificates);
-        }
-        self.shared.world.store(Arc::new(world));
-        warnings.extend(file_warnings.iter().map(ToString::to_string));
-        for warning in warnings {
-            tracing::warn!(fault = "configuration", "{warning}");
-        }
-        self.config.routes = config.routes;
-        self.config.backends = config.backends;
-        self.config.serve = config.serve;
-        Ok(())
     }
 
     /// Stops accepting, lets requests finish, ends tunnels; within the grace, or until a second signal.

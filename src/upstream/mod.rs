@@ -34,7 +34,7 @@ pub fn no_body() -> RequestBody {
 }
 
 /// How large a backend's heads may be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLimits {
     /// Bytes.
     pub bytes: usize,
