@@ -257,6 +257,16 @@ impl Conn {
         self.unread.drain(..count).collect()
     }
 
+    /// Exactly so many bytes, or how the other side ended before.
+    #[track_caller]
+    pub fn try_read_exact(&mut self, count: usize) -> Result<Vec<u8>, End> {
+        let deadline = Instant::now() + self.limit;
+        while self.unread.len() < count {
+            self.more(deadline, &format!("{count} bytes"))?;
+        }
+        Ok(self.unread.drain(..count).collect())
+    }
+
     /// Asserts that exactly these bytes come next.
     #[track_caller]
     pub fn expect(&mut self, bytes: impl AsRef<[u8]>) {
