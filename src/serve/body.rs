@@ -267,7 +267,7 @@ impl Body for Reply {
 impl Drop for Reply {
     fn drop(&mut self) {
         if !self.complete {
-            self.record.blame(Fault::Client, || "the client went away before the answer's end".to_owned());
+            self.record.blame_cut();
         }
     }
 }

@@ -51,7 +51,7 @@ pub(super) async fn forward(connection: &Arc<Connection>, world: &World, job: Jo
     flow.answered();
     match outcome {
         Ok((response, lease)) => {
-            let answered = Answered { route, forward, path, prepared: &prepared, cookie: cookie.as_deref(), version, lease };
+            let answered = Answered { route, forward, prepared: &prepared, cookie: cookie.as_deref(), version, lease };
             answered.pass(connection, backend, response, record, alive)
         }
         Err(failure) => respond::failure(failure, record, alive),
@@ -198,7 +198,6 @@ fn copy_of(request: &Request<RequestBody>) -> Request<RequestBody> {
 pub(super) struct Answered<'a> {
     pub(super) route: &'a Route,
     pub(super) forward: &'a Forward,
-    pub(super) path: &'a Normal<'static>,
     pub(super) prepared: &'a Prepared,
     pub(super) cookie: Option<&'a str>,
     pub(super) version: Version,
