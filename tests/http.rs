@@ -43,9 +43,7 @@ fn forwarded(bytes: impl AsRef<[u8]>) -> Head {
 /// What the client gets of this answer; its connection is usable afterwards.
 fn passed(answer: &str) -> (Head, Body) {
     let bytes = latin1(answer);
-    let backend = Backend::scripted(move |conn, _| {
-        while conn.try_read_head().is_ok() && conn.try_send(&bytes).is_ok() {}
-    });
+    let backend = Backend::scripted(move |conn, _| while conn.try_read_head().is_ok() && conn.try_send(&bytes).is_ok() {});
     let proxy = Proxy::before(&backend);
     let mut client = proxy.connect_and_send(get(&[]));
     let first = client.read_answer();
@@ -236,7 +234,7 @@ fn a_head_reaches_the_backend_in_its_spelling_and_bytes() {
     // Lines of one name keep their order, the order of names says nothing (RFC 9110 section 5.3).
     let same: Vec<&str> = have.iter().copied().filter(|line| line.to_ascii_lowercase().starts_with("x-list")).collect();
     assert_eq!(same, ["X-List: 1, 2", "x-list: 3", "X-LIST: 1, 2"]);
-    let mut sent = lines.map(|line| if line == "X-Empty:" { "X-Empty: " } else { line });
+    let mut sent = lines;
     have.sort_unstable();
     sent.sort_unstable();
     assert_eq!(have, sent);
