@@ -103,7 +103,7 @@ async fn route(connection: &Arc<Connection>, world: &Arc<World>, begun: Begun) -
             }
         },
         Action::Respond(own) => respond::text_answer(own.status, HeaderMap::new(), own.body.clone(), record, alive),
-        Action::Redirect(redirect) => match redirect.expand(host_text.as_deref(), origin_target(&parts.uri)) {
+        Action::Redirect(redirect) => match redirect.expand(host_text.as_deref(), &origin_target(&parts.uri)) {
             Some(location) => own_redirect(redirect.status, location, record, alive),
             None => respond::failure(BadRequest::NoHost.into(), record, alive),
         },
@@ -136,7 +136,7 @@ fn redirect_https(
     }
     let authority = if port == 443 { "{host}".to_owned() } else { format!("{{host}}:{port}") };
     let redirect = Redirect { location: format!("https://{authority}{{path}}"), status: StatusCode::PERMANENT_REDIRECT };
-    match redirect.expand(host.map(laws::text).as_deref(), origin_target(&parts.uri)) {
+    match redirect.expand(host.map(laws::text).as_deref(), &origin_target(&parts.uri)) {
         Some(location) => own_redirect(redirect.status, location, record, alive),
         None => respond::failure(BadRequest::NoHost.into(), record, alive),
     }

@@ -102,7 +102,7 @@ pub(super) fn request(
     };
     let target = match (&forward.rewrite, &route.path) {
         (Some(replacement), Some(PathPattern::Prefix(prefix))) => rewrite_target(path, parts.uri.query(), prefix, replacement),
-        _ => headers::origin_target(&parts.uri).to_owned(),
+        _ => headers::origin_target(&parts.uri).into_owned(),
     };
     Prepared { target, te_trailers: stripped.te_trailers, cookies, host, sent_host }
 }

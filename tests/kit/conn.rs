@@ -188,6 +188,11 @@ impl Conn {
         self.wire.cut();
     }
 
+    /// From here on its end is a reset: for scripts, whose connection ends with them.
+    pub fn end_with_a_reset(&self) {
+        self.wire.sock().set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
     /// Resets the connection. Not after `split` while the other part lives.
     pub fn reset(self) {
         self.wire.sock().set_linger(Some(Duration::ZERO)).unwrap();
