@@ -85,11 +85,12 @@ pub fn effective_host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a st
     }
 }
 
-/// The target in origin form, byte for byte: path and query, `/` where the URL had none, `*`.
+/// The target in origin form, byte for byte: path and query, `*`. A URL without a path has `/` (RFC 9112
+/// 3.2.1), also before its query.
 pub fn origin_target(uri: &Uri) -> Cow<'_, str> {
     match uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str) {
         "" => "/".into(),
-        query if query.starts_with('?') => format!("/{query}").into(), // `http://host?query`
+        query if query.starts_with('?') => format!("/{query}").into(),
         target => target.into(),
     }
 }
@@ -219,7 +220,7 @@ mod tests {
         normalise_request(&uri, &mut headers);
         assert_eq!(headers, head(&[("host", "b:81")]));
         assert_eq!(origin_target(&"http://b".parse().unwrap()), "/");
-        assert_eq!(origin_target(&"http://b?q".parse().unwrap()), "/?q");
+        assert_eq!(origin_target(&"http://b?c".parse().unwrap()), "/?c");
     }
 
     #[test]

@@ -93,7 +93,7 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
             Err(_) => return respond::failure(Failure::silent("its answer stopped within its head"), record, alive),
         };
         let version = Version::HTTP_11;
-        let answered = Answered { route, forward, prepared: &prepared, cookie: cookie.as_deref(), version, lease };
+        let answered = Answered { route, forward, prepared: &prepared, cookie: cookie.as_deref(), version, lease, upload: None };
         return answered.pass(connection, backend, response, record, alive);
     }
     let Said { answer, mut stream, behind, .. } = said;
