@@ -435,7 +435,7 @@ fn a_wrong_log_level_in_the_environment_is_said_too() {
 
 /// The log of a run with these words, of one request.
 fn log(words: &[&str], level: Option<&str>) -> Vec<String> {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let directory = directory(&[("site.toml", &GOOD.replace(":0", &format!(":{port}")))]);
     let mut command = spliceway(directory.path(), &[&["run", "-c", "site.toml"], words].concat());
     if let Some(level) = level {
@@ -486,9 +486,8 @@ fn the_level_is_the_flags_or_the_environments_and_the_flag_wins() {
 
 #[test]
 fn a_taken_port_of_the_demo_is_named_with_the_flag_that_changes_it() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let held = TcpListener::bind(taken).unwrap();
-    let (taken, free) = (taken.to_string(), "127.0.0.1:0");
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (taken, free) = (held.local_addr().unwrap().to_string(), "127.0.0.1:0");
     for (words, flag) in
         [(["demo", "--http", &taken, "--https", free], "--http"), (["demo", "--http", free, "--https", &taken], "--https")]
     {

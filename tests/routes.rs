@@ -34,11 +34,6 @@ fn takes(proxy: &Proxy, cases: &[(&str, &str, &str)]) {
     }
 }
 
-/// A port that nobody listens on at the moment.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 // --- the host --------------------------------------------------------------------------------------------
 
 #[test]

@@ -38,6 +38,7 @@ pub struct Running {
     pub(super) acceptors: Vec<Option<Acceptor>>,
     pub(super) backend_tasks: Tasks,
     addresses: Vec<Address>,
+    signals: Signals,
 }
 
 /// Serves until a signal ends it. Returns when everything has ended, or the grace has.
@@ -54,6 +55,8 @@ pub fn start(app: App) -> Result<Running, StartError> {
     for warning in app.file_warnings() {
         tracing::warn!(fault = "configuration", "{warning}");
     }
+    // Before anything is opened: who can connect may also send a signal, which would else kill.
+    let signals = Signals::new().map_err(|error| StartError(vec![format!("cannot listen to signals: {error}")]))?;
     let App { config, world, acceptors, counters, backend_tasks, .. } = app;
     say_open_files();
     let shared = Arc::new(Shared {
@@ -64,7 +67,7 @@ pub fn start(app: App) -> Result<Running, StartError> {
         shutdown: Shutdown::new(),
         records: config.records,
     });
-    let mut running = Running { shared, config, acceptors, backend_tasks, addresses: Vec::new() };
+    let mut running = Running { shared, config, acceptors, backend_tasks, addresses: Vec::new(), signals };
     running.open()?;
     running.sweep();
     Ok(running)
@@ -92,15 +95,11 @@ impl Running {
 
     /// Serves until a signal, and through the drain.
     pub async fn serve(mut self, reload: Option<Reload>) {
-        let mut signals = match Signals::new() {
-            Ok(signals) => signals,
-            Err(error) => return tracing::error!(fault = "spliceway", %error, "cannot listen to signals"),
-        };
         tracing::info!("ready");
-        while signals.next().await == Word::Reload {
+        while self.signals.next().await == Word::Reload {
             self.reload(reload.as_ref());
         }
-        self.end(&mut signals).await;
+        end(&self.shared, &mut self.signals).await;
     }
 
     /// Binds every listener, or says of each why not; then serves them.
@@ -147,32 +146,31 @@ impl Running {
             }
         });
     }
+}
 
-    /// Stops accepting, lets requests finish, ends tunnels; within the grace, or until a second signal.
-    async fn end(&self, signals: &mut Signals) {
-        let shared = &self.shared;
-        let grace = shared.world.load().settings.times.grace;
-        tracing::info!(sockets = shared.registry.len(), ?grace, "ending: no new connections; a second signal ends at once");
-        shared.shutdown.drain();
-        tokio::select! {
-            () = shared.tasks.wait() => {}
-            () = tokio::time::sleep(grace) => {
-                tracing::warn!(connections = shared.tasks.len(), sockets = shared.registry.len(), "the grace is over: what is left is cut");
-                shared.shutdown.now();
-                // The closes of cut tunnels are quick, but for one that waits for its last bytes to be sent.
-                tokio::time::timeout(Duration::from_millis(200), shared.tasks.wait()).await.ok();
-            }
-            () = second_end(signals) => tracing::warn!("second signal: ending at once"),
+/// Stops accepting, lets requests finish, ends tunnels; within the grace, or until a second signal.
+async fn end(shared: &Shared, signals: &mut Signals) {
+    let grace = shared.world.load().settings.times.grace;
+    tracing::info!(sockets = shared.registry.len(), ?grace, "ending: no new connections; a second signal ends at once");
+    shared.shutdown.drain();
+    tokio::select! {
+        () = shared.tasks.wait() => {}
+        () = tokio::time::sleep(grace) => {
+            tracing::warn!(connections = shared.tasks.len(), sockets = shared.registry.len(), "the grace is over: what is left is cut");
+            shared.shutdown.now();
+            // The closes of cut tunnels are quick, but for one that waits for its last bytes to be sent.
+            tokio::time::timeout(Duration::from_millis(200), shared.tasks.wait()).await.ok();
         }
-        let counters = &shared.counters;
-        tracing::info!(
-            connections = counters.connections.get(),
-            requests = counters.requests.get(),
-            tunnels = counters.tunnels.get(),
-            panics = counters.panics.get(),
-            "ended"
-        );
+        () = second_end(signals) => tracing::warn!("second signal: ending at once"),
     }
+    let counters = &shared.counters;
+    tracing::info!(
+        connections = counters.connections.get(),
+        requests = counters.requests.get(),
+        tunnels = counters.tunnels.get(),
+        panics = counters.panics.get(),
+        "ended"
+    );
 }
 
 async fn second_end(signals: &mut Signals) {

@@ -24,7 +24,7 @@ mod proxy;
 mod websocket;
 mod wire;
 
-pub use backend::{Backend, RefusedPort, http};
+pub use backend::{Backend, RefusedPort, free_port, http};
 pub use certs::{Authority, Identity, Validity};
 pub use conn::{Body, Conn, Cut, Framing};
 pub use frames::{Frame, Frames, kind};
