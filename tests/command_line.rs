@@ -365,6 +365,18 @@ fn check_names_a_file_without_pem_and_files_that_were_exchanged() {
 }
 
 #[test]
+fn check_names_a_file_of_authorities_that_cannot_be_used() {
+    let text = "[backend.app]\nservers = [\"https://127.0.0.1:1\"]\nca = \"ca.pem\"\n[[route]]\nbackend = \"app\"\n";
+    for files in [&[("site.toml", text)][..], &[("site.toml", text), ("ca.pem", "hello")]] {
+        let ended = ended_in(directory(files).path(), &["check", "-c", "site.toml"]);
+        assert_eq!(ended.code, Some(2), "{}", ended.err);
+        for words in ["backend.app.ca", "--> site.toml:3:6", "^^^", "ca.pem"] {
+            assert!(ended.err.contains(words), "{words}: {}", ended.err);
+        }
+    }
+}
+
+#[test]
 fn check_warns_of_a_certificate_out_of_its_time_and_ends_with_0() {
     let authority = Authority::new();
     for (validity, words) in [(Validity::Expired, "EXPIRED"), (Validity::NotYet, "NOT VALID before")] {

@@ -215,6 +215,21 @@ fn an_absolute_target_goes_on_in_origin_form() {
     }
 }
 
+#[test]
+fn paths_over_http2_are_judged_and_kept_likewise() {
+    let backend = mirror();
+    let proxy = start(&backend, GUARDED);
+    let client = H2::connect(proxy.address(0));
+    for target in ["/public/..%2fadmin", "/public/..;/admin", "//admin", "/%2e%2e/x", "/x//../admin"] {
+        assert_eq!(client.get(&format!("http://server.example.com{target}")).status, 400, "{target}");
+    }
+    assert_eq!(backend.connections(), 0);
+    for target in ["/a/./b/../c", "/1//SID/?x=//..%2f", "/a%2fb;c"] {
+        assert_eq!(client.get(&format!("http://server.example.com{target}")).status, 302, "{target}");
+        assert_eq!(backend.head().target(), target);
+    }
+}
+
 // --- rewritten -------------------------------------------------------------------------------------------
 
 /// `/app` is stripped, `/api` becomes `/v2`, and all that comes to `pre.example` gets a prefix.
