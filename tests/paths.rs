@@ -347,6 +347,16 @@ fn a_location_that_names_the_server_behind_us_becomes_a_path_even_without_a_rewr
 }
 
 #[test]
+fn a_location_that_names_the_host_we_sent_becomes_a_path() {
+    let backend = mirror();
+    let proxy = start(&backend, "[[route]]\nbackend = \"{backend}\"\nhost_header = \"inner.example:81\"\n");
+    for (location, expected) in [("http://inner.example:81/x", "/x"), ("http://inner.example/x", "http://inner.example/x")] {
+        let [plain, _] = answered(&proxy, "/", &format!("Location: {location}"));
+        assert_eq!(plain, [expected], "{location}");
+    }
+}
+
+#[test]
 fn a_location_never_leads_to_another_host_than_the_backend_meant() {
     let backend = mirror();
     let routes = "[[route]]\npath = \"/\"\nreplace_prefix = \"/v2\"\nbackend = \"{backend}\"\n";

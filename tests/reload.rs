@@ -272,6 +272,47 @@ fn a_server_that_is_added_to_a_backend_catches_up_with_the_others() {
 }
 
 #[test]
+fn a_socket_over_tls_outlives_the_certificate_it_began_with() {
+    let (backend, authority) = (Backend::echo(), Authority::new());
+    let (old, new) = (authority.identity(&["a.example"]), authority.identity(&["a.example"]));
+    let text = "[[listen]]\naddress = \"127.0.0.1:0\"\n[[listen.certificate]]\nchain = \"c.pem\"\nkey = \"k.pem\"\n\
+        [[route]]\nbackend = \"{backend}\"\n";
+    let setup = Proxy::setup(text).put("backend", backend.url());
+    let proxy = setup.file("c.pem", &old.chain_pem).file("k.pem", &old.key_pem).start();
+    let mut client = Conn::connect_tls(proxy.address(0), "a.example", authority.client(&[]));
+    client.send(Offer::new().bytes());
+    assert_eq!(client.read_head().status(), 101);
+    std::fs::write(proxy.dir().join("c.pem"), &new.chain_pem).unwrap();
+    std::fs::write(proxy.dir().join("k.pem"), &new.key_pem).unwrap();
+    proxy.signal(Signal::HUP);
+    proxy.wait_for_message("reloaded", 0);
+    let bytes = pattern(100_000);
+    client.send(&bytes);
+    client.expect(&bytes);
+    client.fin();
+    client.expect_fin();
+}
+
+#[test]
+fn a_sticky_cookie_leads_to_its_server_after_a_reload_too() {
+    let servers = [named("a"), named("b"), named("c")];
+    let text = |order: [usize; 3]| {
+        let urls = order.map(|n| format!("\"{}\"", servers[n].url()));
+        let backend = format!("[backend.chat]\nservers = [{}]\nsticky = {{ cookie = \"lb\" }}\n", urls.join(", "));
+        format!("{LISTEN}{backend}[[route]]\nbackend = \"chat\"\n")
+    };
+    let proxy = Proxy::start(&text([0, 1, 2]));
+    let head = proxy.connect_and_send(Offer::new().bytes()).read_head();
+    let pair = head.value("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    reload(&proxy, &text([2, 1, 0]), 0);
+    for _ in 0..4 {
+        let again = proxy.connect_and_send(Offer::new().line(&format!("Cookie: {pair}")).bytes()).read_head();
+        assert_eq!(again.value("x-server"), head.value("x-server"));
+        again.assert_none("set-cookie");
+    }
+}
+
+#[test]
 fn a_reload_while_sockets_open_and_close_loses_none() {
     let backend = Backend::echo();
     let proxy = Proxy::before(&backend);
