@@ -149,6 +149,7 @@ fn a_unix_socket_has_its_mode_serves_and_goes_with_the_process() {
         client.send(GET);
         assert_eq!(client.read_answer().0.status(), 200);
         assert_eq!(proxy.request_record(0).text("client"), "unix");
+        drop(client);
         proxy.signal(Signal::TERM);
         assert!(proxy.wait_exit(AT_ONCE).success());
         assert!(!path.exists());
@@ -194,6 +195,7 @@ fn sigterm_and_sigint_end_an_idle_process_at_once_with_0() {
         proxy.signal(signal);
         idle.expect_fin();
         silent.expect_fin();
+        drop((idle, silent)); // a client that does not close is lingered for
         assert_eq!(proxy.wait_exit(AT_ONCE).code(), Some(0));
         let ended = proxy.wait_for_message("ended", 0);
         assert_eq!((ended.count("requests"), ended.count("panics")), (2, 0), "{}", ended.raw);
@@ -216,6 +218,7 @@ fn tls_clients_that_have_said_nothing_do_not_hold_up_the_end() {
     mute.expect_fin();
     shaken.expect_fin();
     idle.expect_fin();
+    drop((mute, shaken, idle));
     assert_eq!(proxy.wait_exit(AT_ONCE).code(), Some(0));
 }
 
@@ -236,6 +239,7 @@ fn sigterm_refuses_new_connections_and_lets_a_slow_request_finish() {
     assert_eq!(body.text(), "worth waiting for");
     assert!(head.has_token("connection", "close"), "{head}");
     client.expect_fin();
+    drop(client);
     assert_eq!(proxy.wait_exit(AT_ONCE).code(), Some(0));
     assert_eq!(proxy.request_record(0).text("status"), "200");
 }
@@ -391,5 +395,6 @@ fn healthz_is_200_and_503_once_the_process_ends() {
     proxy.wait_until("/healthz is 503", |_| health() == 503);
     go.send(()).unwrap();
     assert_eq!(client.read_answer().1.text(), "late");
+    drop(client);
     assert_eq!(proxy.wait_exit(AT_ONCE).code(), Some(0), "the admin listener does not hold it up");
 }
