@@ -26,7 +26,7 @@ mod wire;
 pub use backend::{Backend, RefusedPort, http};
 pub use certs::{Authority, Identity, Validity};
 pub use conn::{Body, Conn, Cut, Framing};
-pub use frames::{Frame, Frames, kind};
+pub use frames::{Frame, Frames, frame as raw_frame, kind};
 pub use h2::{H2, H2Answer};
 pub use head::{Head, shown};
 pub use proxy::{Line, Proxy, Setup};
