@@ -5,6 +5,8 @@
 
 mod kit;
 
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use kit::*;
@@ -555,4 +557,87 @@ fn a_backend_that_says_more_than_it_should_does_not_poison_the_next_request() {
         assert!(client.read_answer().1.text().starts_with('n'), "{n}");
     }
     victim.assert_recovered();
+}
+
+// Whatever waits, waits asleep.
+
+/// A proxy with times so long that no clock ends what is looked at.
+#[track_caller]
+fn patient(backend: &Backend) -> Proxy {
+    let times = "timeouts = { head = \"1m\", keep_alive = \"1m\", send = \"1m\", answer = \"1m\", handshake = \"1m\", linger = \"1m\" }";
+    Proxy::before_with(backend, times, "")
+}
+
+#[test]
+fn a_stalled_client_and_a_stalled_backend_cost_no_processor_time() {
+    let endless = Backend::scripted(|conn, _| {
+        let head = conn.read_head();
+        match head.value("upgrade") {
+            Some(_) => conn.send(answer_101(&head)),
+            None => conn.send("HTTP/1.1 200 OK\r\n\r\n"),
+        }
+        while conn.try_send([b'a'; 64 << 10]).is_ok() {}
+    });
+    let proxy = patient(&endless);
+    let http: Vec<Conn> = (0..5).map(|_| proxy.connect_and_send(GET)).collect();
+    let tunnels: Vec<Conn> = (0..5).map(|_| proxy.connect_and_send(Offer::new().bytes())).collect();
+    endless.wait_for_connections(10);
+    proxy.assert_idle();
+    drop((http, tunnels));
+    endless.wait_until_idle();
+    proxy.assert_idle();
+}
+
+#[test]
+fn early_bytes_that_wait_for_an_answer_cost_no_processor_time() {
+    let silent = Backend::silent();
+    let proxy = patient(&silent);
+    let mut few = proxy.connect_and_send(Offer::new().with_early("early"));
+    let mut many = proxy.connect_and_send(Offer::new().bytes()).within(ms(100));
+    while many.try_send([b'a'; 64 << 10]).is_ok() {}
+    silent.wait_for_connections(2);
+    proxy.assert_idle();
+    few.fin();
+    many.fin();
+    few.expect_any_end();
+    proxy.assert_idle();
+}
+
+#[test]
+fn half_closed_and_half_finished_connections_cost_no_processor_time() {
+    let (over, until_over) = channel::<()>();
+    let until_over = Mutex::new(until_over);
+    let backend = Backend::scripted(|conn, _| {
+        let head = conn.read_head();
+        if head.value("upgrade").is_some() {
+            conn.send(answer_101(&head));
+        }
+        until_over.lock().unwrap().recv().ok(); // hears the ends and gives none
+    });
+    let proxy = patient(&backend);
+    let mut tunnel = proxy.connect_and_send(Offer::new().bytes());
+    tunnel.read_head();
+    tunnel.fin();
+    let _upload = proxy.connect_and_send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhal");
+    let _head = proxy.connect_and_send("GET / HT");
+    let _preface = proxy.connect_and_send("PRI * HTTP/2.0\r\n\r\n");
+    let mut h2 = Frames::connect(proxy.address(0));
+    h2.send(kind::SETTINGS, 1, 0, b"");
+    h2.get(1);
+    backend.wait_for_connections(3);
+    h2.0.cut();
+    proxy.assert_idle();
+    drop(over);
+}
+
+#[test]
+fn an_h2_connection_past_its_idle_time_with_a_stream_left_costs_no_processor_time() {
+    let silent = Backend::silent();
+    let proxy = Proxy::before_with(&silent, "timeouts.keep_alive = \"200ms\"", "");
+    let mut h2 = Frames::connect(proxy.address(0));
+    h2.send(kind::SETTINGS, 1, 0, b"");
+    h2.read_kind(kind::GOAWAY); // told to go
+    h2.get(1); // and comes with one more, which crossed it
+    silent.wait_for_connections(1);
+    proxy.assert_idle();
 }
