@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     let outcome = match words.command {
         Command::Check { config } => check(config),
         Command::Run { config, listen: None, to: None } => run_file(config, &words.log),
-        Command::Run { listen, to, .. } => run_quick(listen, to, &words.log),
+        Command::Run { listen, to, .. } => run_quick(listen.as_deref(), to.as_deref(), &words.log),
         Command::Demo { http, https } => runtime(None).and_then(|runtime| {
             logging(&words.log);
             complete(runtime, app::demo(http, https))
@@ -65,9 +65,9 @@ fn run_file(config: Option<PathBuf>, log: &Log) -> Result<(), Failure> {
     run(config, log, Some(Box::new(move || read(&path, false))))
 }
 
-fn run_quick(listen: Option<String>, to: Option<String>, log: &Log) -> Result<(), Failure> {
+fn run_quick(listen: Option<&str>, to: Option<&str>, log: &Log) -> Result<(), Failure> {
     let Some(to) = to else { return Err((WRONG, "error: --listen needs --to, the address of a backend".to_owned())) };
-    let config = Config::quick(listen.as_deref().unwrap_or(Words::DEFAULT_LISTEN), &to);
+    let config = Config::quick(listen.unwrap_or(Words::DEFAULT_LISTEN), to);
     run(config.map_err(|error| (WRONG, format!("error: {error}")))?, log, None)
 }
 

@@ -564,7 +564,8 @@ fn a_backend_that_says_more_than_it_should_does_not_poison_the_next_request() {
 /// A proxy with times so long that no clock ends what is looked at.
 #[track_caller]
 fn patient(backend: &Backend) -> Proxy {
-    let times = "timeouts = { head = \"1m\", keep_alive = \"1m\", send = \"1m\", answer = \"1m\", handshake = \"1m\", linger = \"1m\" }";
+    let times =
+        "timeouts = { head = \"1m\", keep_alive = \"1m\", send = \"1m\", answer = \"1m\", handshake = \"1m\", linger = \"1m\" }";
     Proxy::before_with(backend, times, "")
 }
 
@@ -607,7 +608,7 @@ fn early_bytes_that_wait_for_an_answer_cost_no_processor_time() {
 fn half_closed_and_half_finished_connections_cost_no_processor_time() {
     let (over, until_over) = channel::<()>();
     let until_over = Mutex::new(until_over);
-    let backend = Backend::scripted(|conn, _| {
+    let backend = Backend::scripted(move |conn, _| {
         let head = conn.read_head();
         if head.value("upgrade").is_some() {
             conn.send(answer_101(&head));

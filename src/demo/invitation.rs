@@ -21,12 +21,13 @@ pub fn invitation(http: SocketAddr, https: SocketAddr, fingerprint: &str) -> Str
         ("", format!("websocat {}/chat", http.replacen("http", "ws", 1)), "the chat: what you type is said"),
     ];
     let width = rows.iter().map(|(_, what, _)| what.len()).max().unwrap_or_default();
-    let rows: String = rows.iter().map(|(word, what, why)| format!("  {word:<6}{what:<width$}   {why}\n")).collect();
+    let rows = rows.map(|(word, what, why)| format!("  {word:<6}{what:<width$}   {why}")).join("\n");
     format!(
         "\
 Spliceway is running, with a small chat behind it.
 
-{rows}        and a handshake by hand (a 101, then frames):
+{rows}
+        and a handshake by hand (a 101, then frames):
         curl --include --no-buffer --http1.1 {http}/chat \\
           -H 'Connection: Upgrade' -H 'Upgrade: websocket' \\
           -H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=='

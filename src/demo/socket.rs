@@ -269,4 +269,19 @@ mod unit {
             400
         );
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_peer_is_pinged_and_one_that_does_not_answer_is_given_up() {
+        let (ours, theirs) = tokio::io::duplex(1 << 10);
+        let started = tokio::time::Instant::now();
+        let mut socket = Socket::new(ours, 1 << 10, GOODBYE).await;
+        let mut peer = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
+        assert_eq!(socket.event().await, Event::Silence);
+        socket.ping().await.expect("taken");
+        assert!(matches!(peer.next().await, Some(Ok(Message::Ping(_)))));
+        peer.flush().await.expect("the pong the library has ready");
+        assert_eq!(socket.event().await, Event::Silence, "a pong is life");
+        assert_eq!(socket.event().await, Event::End(End::Silent));
+        assert_eq!(started.elapsed(), 3 * PING);
+    }
 }

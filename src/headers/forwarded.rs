@@ -1,21 +1,20 @@
-//! Pure: who the client is, said to the backend so that it can be believed (RFC 7239 and the X- fields).
-//!
-//! What a peer outside the trusted networks says of itself is deleted, in every spelling that a CGI-like
-//! backend would read as ours.
+//! Pure: who the client is and what backends are told about it: `X-Forwarded-*`, `Forwarded` (RFC 7239).
+//! Which peers are trusted is a setting; where a peer's address comes from is `net`'s.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use http::HeaderMap;
-use http::header::{FORWARDED, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
-const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+use super::tokens::{quotes_are_closed, trim};
 
-/// Whose word is believed.
-#[derive(Clone, Copy, Debug)]
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
+
+/// Whose forwarding fields are believed.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Trust<'a> {
     /// Peers in these networks.
     pub networks: &'a [IpNet],
@@ -24,207 +23,152 @@ pub struct Trust<'a> {
 }
 
 impl Trust<'_> {
-    fn believes(self, peer: Option<IpAddr>) -> bool {
-        peer.map_or(self.unix, |peer| self.networks.iter().any(|network| network.contains(&peer.to_canonical())))
+    /// Whether this peer is believed; `None` is a peer on a unix socket.
+    pub fn holds_for(&self, peer: Option<IpAddr>) -> bool {
+        peer.map_or(self.unix, |address| self.knows(address))
+    }
+
+    fn knows(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.networks.iter().any(|network| network.contains(&address))
     }
 }
 
-/// The client's address: the peer's, or where that is trusted the rightmost untrusted one that it
-/// names. An element that is no address ends the walk: what stands left of it was not seen by anyone
-/// we trust. `None`: a peer on a unix socket that names nobody.
-pub fn client_address(peer: Option<IpAddr>, trust: Trust<'_>, headers: &HeaderMap) -> Option<IpAddr> {
-    let mut client = peer;
-    if !trust.believes(peer) {
-        return client;
+/// The client: the rightmost address of `X-Forwarded-For` that is not trusted, the peer itself where it is
+/// not. An element that is no address ends the walk at the last one that was believed. `None`: nothing is
+/// known beyond a unix socket.
+///
+/// To be asked before [`set_forwarded`].
+pub fn client_address(peer: Option<IpAddr>, headers: &HeaderMap, trust: &Trust<'_>) -> Option<IpAddr> {
+    if !trust.holds_for(peer) {
+        return peer;
     }
-    let lines: Vec<_> = headers.get_all(FOR).iter().collect();
-    let elements = lines.iter().rev().flat_map(|line| line.as_bytes().rsplit(|&b| b == b','));
-    for element in elements {
-        let Some(address) = address_of(element) else { return client };
+    let mut client = peer.map(|address| address.to_canonical());
+    let elements = headers.get_all(FORWARDED_FOR).iter().rev().flat_map(|line| line.as_bytes().rsplit(|&byte| byte == b','));
+    for element in elements.map(trim).filter(|element| !element.is_empty()) {
+        let Some(address) = address(element) else { break };
         client = Some(address);
-        if !trust.believes(client) {
-            return client;
+        if !trust.knows(address) {
+            break;
         }
     }
     client
 }
 
-/// An address with or without a port and brackets.
-fn address_of(element: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(element).ok()?.trim();
-    let address = text.parse::<IpAddr>().ok();
-    let with_port = || text.parse::<std::net::SocketAddr>().ok().map(|address| address.ip());
-    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<IpAddr>().ok();
-    address.or_else(with_port).or_else(bracketed).map(|address| address.to_canonical())
-}
-
-/// What is said of one request.
+/// What is said about one request.
 #[derive(Clone, Copy, Debug)]
-pub struct Forwarded<'a> {
+pub struct Hop<'a> {
     /// The peer's address; `None` on a unix socket.
     pub peer: Option<IpAddr>,
-    /// What the client spoke to us: `http` or `https`.
-    pub proto: &'static str,
-    /// What it called us.
-    pub host: Option<&'a HeaderValue>,
-    /// Whether RFC 7239 `Forwarded` is added.
-    pub add_forwarded: bool,
+    /// [`Trust::holds_for`] that peer.
+    pub trusted: bool,
+    /// It came by TLS.
+    pub secure: bool,
+    /// The effective host, as the client sent it.
+    pub host: Option<&'a str>,
+    /// Add `Forwarded` too.
+    pub forwarded: bool,
 }
 
-impl Forwarded<'_> {
-    /// Puts the fields right in a request's head.
-    pub fn apply(&self, trust: Trust<'_>, headers: &mut HeaderMap) {
-        let trusted = trust.believes(self.peer);
-        remove_claims(headers, trusted);
-        if let Some(peer) = self.peer {
-            append_to_list(headers, &FOR, &peer.to_string());
-        }
-        if !headers.contains_key(PROTO) {
-            headers.insert(PROTO, HeaderValue::from_static(self.proto));
-        }
-        if let Some(host) = self.host.filter(|_| !headers.contains_key(HOST)) {
-            headers.insert(HOST, host.clone());
-        }
-        if self.add_forwarded {
-            append_to_list(headers, &FORWARDED, &self.element());
-        }
+/// Deletes what the peer has no right to say, then appends the peer to `X-Forwarded-For`, and says by
+/// which scheme and for which host it asked, where a trusted peer has not said so already.
+pub fn set_forwarded(headers: &mut HeaderMap, hop: &Hop<'_>) {
+    scrub(headers, hop.trusted);
+    if let Some(peer) = hop.peer {
+        append(headers, &FORWARDED_FOR, &peer.to_canonical().to_string());
     }
-
-    /// An element of `Forwarded` (RFC 7239 section 4); whatever is no token is quoted.
-    fn element(&self) -> String {
-        let mut text = match self.peer {
-            None => "for=unknown".to_owned(),
-            Some(IpAddr::V4(peer)) => format!("for={peer}"),
-            Some(IpAddr::V6(peer)) => format!("for=\"[{peer}]\""),
-        };
-        // A host that was checked has no quote and no backslash in it.
-        if let Some(host) = self.host.and_then(|host| host.to_str().ok()).filter(|host| !host.contains(['"', '\\'])) {
-            let _ = write!(text, ";host=\"{host}\"");
+    let proto = if hop.secure { "https" } else { "http" };
+    if !headers.contains_key(FORWARDED_PROTO) {
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
+    }
+    let host = hop.host.and_then(|host| HeaderValue::from_str(host).ok());
+    if let (Some(host), false) = (host, headers.contains_key(FORWARDED_HOST)) {
+        headers.insert(FORWARDED_HOST, host);
+    }
+    if hop.forwarded {
+        // An element after an open quote would be read as part of it (RFC 7239 is no wiser): start anew.
+        if headers.get_all(FORWARDED).iter().any(|line| !quotes_are_closed(line.as_bytes())) {
+            headers.remove(FORWARDED);
         }
-        let _ = write!(text, ";proto={}", self.proto);
-        text
+        append(headers, &FORWARDED, &element(hop.peer, hop.host, proto));
     }
 }
 
-/// Adds to a list, as one line.
-fn append_to_list(headers: &mut HeaderMap, name: &HeaderName, element: &str) {
-    let mut line = Vec::new();
-    for value in headers.get_all(name) {
-        line.extend_from_slice(value.as_bytes());
-        line.extend_from_slice(b", ");
-    }
-    line.extend_from_slice(element.as_bytes());
-    if let Ok(line) = HeaderValue::from_bytes(&line) {
-        headers.insert(name.clone(), line);
-    }
+/// A field that says who is behind the peer, in any spelling that a backend may take for it.
+pub(super) fn is_guarded(name: &HeaderName) -> bool {
+    const FAMILIES: [&[u8]; 2] = [b"x-forwarded-", b"wl-proxy-"];
+    const WHOLE: [&[u8]; 3] = [b"forwarded", b"x-forwarded", b"x-real-ip"];
+    let name = name.as_str().as_bytes();
+    // Nearly every field is done with here.
+    matches!(name, [b'f' | b'x' | b'w', ..])
+        && (WHOLE.iter().any(|whole| name.len() == whole.len() && folds_to(name, whole))
+            || FAMILIES.iter().any(|family| folds_to(name, family)))
 }
 
-/// Deletes what only a trusted proxy may say; from a trusted one, the spellings with `_` all the same:
-/// no proxy writes them, and backends that read CGI names cannot tell them from the real ones.
-fn remove_claims(headers: &mut HeaderMap, trusted: bool) {
-    let claims: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name.as_str(), trusted)).cloned().collect();
-    for name in claims {
+/// From peers that are not trusted every guarded field goes; from all peers those that are not spelled
+/// with `-`: CGI turns both into one variable (`HTTP_X_FORWARDED_FOR`), and ours must be the only one in it.
+fn scrub(headers: &mut HeaderMap, trusted: bool) {
+    let forged: Vec<HeaderName> =
+        headers.keys().filter(|name| is_guarded(name) && (!trusted || !is_plain(name))).cloned().collect();
+    for name in forged {
         headers.remove(name);
     }
 }
 
-fn is_claim(name: &str, trusted: bool) -> bool {
-    // Few fields begin with these letters: the common case costs one look.
-    if !matches!(name.as_bytes().first(), Some(b'x' | b'f' | b'w')) {
-        return false;
+fn is_plain(name: &HeaderName) -> bool {
+    name.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+/// Whether `name` begins with `start` when every sign in it counts as `-`: Apache and lighttpd make `_`
+/// of each, WSGI servers of `-` alone.
+fn folds_to(name: &[u8], start: &[u8]) -> bool {
+    name.len() >= start.len()
+        && name.iter().zip(start).all(|(&byte, &wanted)| byte == wanted || (wanted == b'-' && !byte.is_ascii_alphanumeric()))
+}
+
+/// Joins all lines and a last element into one line.
+fn append(headers: &mut HeaderMap, name: &HeaderName, last: &str) {
+    let mut joined = Vec::new();
+    for line in headers.get_all(name).iter().map(|line| trim(line.as_bytes())).filter(|line| !line.is_empty()) {
+        joined.extend_from_slice(line);
+        joined.extend_from_slice(b", ");
     }
-    let plain = name.replace('_', "-");
-    let claim =
-        plain == "forwarded" || plain == "x-real-ip" || plain.starts_with("x-forwarded-") || plain.starts_with("wl-proxy-");
-    claim && !(trusted && plain == name)
+    joined.extend_from_slice(last.as_bytes());
+    if let Ok(value) = HeaderValue::from_bytes(&joined) {
+        headers.insert(name, value);
+    }
+}
+
+/// One `forwarded-element`. IPv6 stands in brackets and quotes; a host is quoted where it is no token.
+fn element(peer: Option<IpAddr>, host: Option<&str>, proto: &str) -> String {
+    let mut text = match peer.map(|address| address.to_canonical()) {
+        Some(IpAddr::V4(address)) => format!("for={address}"),
+        Some(IpAddr::V6(address)) => format!("for=\"[{address}]\""),
+        None => "for=unknown".to_owned(),
+    };
+    if let Some(host) = host {
+        let is_token =
+            !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
+        text.push_str(";host=");
+        if is_token {
+            text.push_str(host);
+        } else {
+            text.extend(["\"", &host.replace('\\', "\\\\").replace('"', "\\\""), "\""]);
+        }
+    }
+    text.push_str(";proto=");
+    text.push_str(proto);
+    text
+}
+
+/// An address as proxies write it: bare, in brackets, with a port.
+fn address(element: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(element).ok()?;
+    let bare = || text.parse::<IpAddr>().ok();
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<IpAddr>().ok();
+    let with_port = || text.parse::<std::net::SocketAddr>().ok().map(|address| address.ip());
+    bare().or_else(bracketed).or_else(with_port).map(|address| address.to_canonical())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn map(fields: &[(&str, &str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(HeaderName::from_bytes(name.as_bytes()).expect("legal"), HeaderValue::from_str(value).expect("legal"));
-        }
-        headers
-    }
-
-    fn applied(peer: &str, networks: &[&str], fields: &[(&str, &str)], add_forwarded: bool) -> HeaderMap {
-        let networks: Vec<IpNet> = networks.iter().map(|network| network.parse().expect("legal")).collect();
-        let host = HeaderValue::from_static("chat.example:81");
-        let mut headers = map(fields);
-        let forwarded = Forwarded { peer: peer.parse().ok(), proto: "https", host: Some(&host), add_forwarded };
-        forwarded.apply(Trust { networks: &networks, unix: false }, &mut headers);
-        headers
-    }
-
-    const FORGED: [(&str, &str); 9] = [
-        ("x-forwarded-for", "6.6.6.6"),
-        ("x_forwarded_for", "6.6.6.6"),
-        ("x-forwarded_proto", "http"),
-        ("x-forwarded-user", "root"),
-        ("x-real-ip", "6.6.6.6"),
-        ("x_real-ip", "6.6.6.6"),
-        ("wl-proxy-ssl", "true"),
-        ("wl_proxy_client-ip", "6.6.6.6"),
-        ("forwarded", "for=6.6.6.6"),
-    ];
-
-    #[test]
-    fn a_stranger_says_nothing_of_itself() {
-        let headers = applied("192.0.2.1", &["10.0.0.0/8"], &FORGED, true);
-        let expected = map(&[
-            ("x-forwarded-for", "192.0.2.1"),
-            ("x-forwarded-proto", "https"),
-            ("x-forwarded-host", "chat.example:81"),
-            ("forwarded", "for=192.0.2.1;host=\"chat.example:81\";proto=https"),
-        ]);
-        assert_eq!(headers, expected);
-    }
-
-    #[test]
-    fn a_trusted_proxy_is_added_to() {
-        let fields = [
-            ("x-forwarded-for", "192.0.2.7"),
-            ("x-forwarded-for", "10.0.0.2"),
-            ("x-forwarded-proto", "http"),
-            ("forwarded", "for=a"),
-            ("x_forwarded_for", "6.6.6.6"),
-        ];
-        let headers = applied("::ffff:10.0.0.1", &["10.0.0.0/8"], &fields, true);
-        assert_eq!(headers.get(FOR).expect("there"), "192.0.2.7, 10.0.0.2, ::ffff:10.0.0.1");
-        assert_eq!(headers.get(PROTO).expect("there"), "http");
-        assert!(headers.get(FORWARDED).expect("there").as_bytes().starts_with(b"for=a, for=\"[::ffff"));
-        assert!(!headers.contains_key("x_forwarded_for"));
-    }
-
-    #[test]
-    fn the_client_is_the_rightmost_untrusted_address() {
-        let networks: Vec<IpNet> = vec!["10.0.0.0/8".parse().expect("legal")];
-        let trust = Trust { networks: &networks, unix: true };
-        for (peer, list, expected) in [
-            ("192.0.2.1", "6.6.6.6", Some("192.0.2.1")),
-            ("10.0.0.1", "6.6.6.6, 192.0.2.7, 10.0.0.2", Some("192.0.2.7")),
-            ("10.0.0.1", "6.6.6.6, garbage, 10.0.0.2", Some("10.0.0.2")),
-            ("10.0.0.1", "[2001:db8::1]:80", Some("2001:db8::1")),
-            ("10.0.0.1", "10.0.0.3", Some("10.0.0.3")),
-            ("unix", "192.0.2.9:1234", Some("192.0.2.9")),
-            ("unix", "unknown", None),
-        ] {
-            let headers = map(&[("x-forwarded-for", list)]);
-            let expected: Option<IpAddr> = expected.map(|address| address.parse().expect("legal"));
-            assert_eq!(client_address(peer.parse().ok(), trust, &headers), expected, "{peer} {list}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_forged_field_passes(name in "(x[-_]forwarded[-_](for|proto|host|user)|x[-_]real[-_]ip|wl[-_]proxy[-_](ssl|client[-_]ip))") {
-            let headers = applied("192.0.2.1", &[], &[(&name, "forged")], false);
-            prop_assert!(headers.values().all(|value| value != "forged"));
-        }
-    }
-}
+mod tests;

@@ -1,121 +1,209 @@
-//! Pure: what belongs to one hop only (RFC 9110 section 7.6.1) goes no further.
+//! Pure: what belongs to one hop and goes no further (RFC 9110 7.6.1). Our own fields are added after
+//! the strip, by others.
 
-use http::HeaderMap;
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName, HeaderValue, LOCATION, ORIGIN,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderName, LOCATION,
+    ORIGIN, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
 };
+use http::{HeaderMap, HeaderValue, Version};
 
+use super::forwarded;
 use super::tokens::{has_token, tokens};
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+/// Removed always. `Trailer` is not among them: hyper sends no trailers without it. `HTTP2-Settings`
+/// belongs to an `Upgrade: h2c` that never goes on (RFC 7540 3.2.1).
+const HOP_BY_HOP: [HeaderName; 9] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+];
 
-/// Removed whether `Connection` names them or not.
-const ALWAYS: [HeaderName; 8] =
-    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION];
-
-/// Never removed for being named: with them a client could strip what the backend's decisions rest on
-/// (and with the response's, a backend what the client's do).
-const NEVER: [HeaderName; 9] =
-    [HOST, CONTENT_LENGTH, COOKIE, AUTHORIZATION, ORIGIN, SET_COOKIE, LOCATION, CONTENT_TYPE, HeaderName::from_static("trailer")];
-
-/// What was found while stripping.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a strip took note of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stripped {
-    /// The client takes trailers (`TE: trailers`).
+    /// The client takes trailers: [`add_te`] tells the backend.
     pub te_trailers: bool,
 }
 
-/// Removes the hop-by-hop fields of a request.
+/// Removes a request's hop-by-hop fields and what its `Connection` names, but for what a client must not
+/// be able to take away by naming it.
 pub fn strip_request(headers: &mut HeaderMap) -> Stripped {
-    let te_trailers = headers.contains_key(TE) && has_token(headers, &TE, "trailers");
-    strip(headers);
+    let te_trailers = has_token(headers, &TE, "trailers");
+    strip(headers, kept_in_request);
     Stripped { te_trailers }
 }
 
-/// Removes the hop-by-hop fields of an answer.
+/// Removes an answer's hop-by-hop fields and what its `Connection` names, but for the fields that an
+/// answer is nothing without.
 pub fn strip_response(headers: &mut HeaderMap) {
-    strip(headers);
+    strip(headers, kept_in_response);
 }
 
-/// Says to the next hop that trailers are taken; over h1 `Connection` has to name the field.
-pub fn add_te(headers: &mut HeaderMap, over_h1: bool) {
+/// Tells the next hop that trailers are taken: `TE: trailers`, and on h1 `TE` in its `Connection`.
+pub fn add_te(headers: &mut HeaderMap, version: Version) {
     headers.insert(TE, HeaderValue::from_static("trailers"));
-    if over_h1 {
-        headers.insert(CONNECTION, HeaderValue::from_static("TE"));
+    if version >= Version::HTTP_2 || has_token(headers, &CONNECTION, "te") {
+        return;
+    }
+    // One line, as there are servers that look at the first alone.
+    let options: Vec<&[u8]> = tokens(headers, &CONNECTION).chain([b"TE".as_slice()]).collect();
+    if let Ok(value) = HeaderValue::from_bytes(&options.join(b", ".as_slice())) {
+        headers.insert(CONNECTION, value);
     }
 }
 
-fn strip(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        // `close` and `keep-alive` are the everyday values and name nothing that is not in ALWAYS.
-        let everyday =
-            |token: &[u8]| [&b"close"[..], b"keep-alive", b"upgrade", b"te"].iter().any(|day| token.eq_ignore_ascii_case(day));
-        let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
-            .filter(|token| !everyday(token))
-            .filter_map(|token| HeaderName::from_bytes(token).ok())
-            .filter(|name| !NEVER.contains(name) && !name.as_str().starts_with("sec-websocket-"))
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
-    }
-    for name in ALWAYS {
+fn strip(headers: &mut HeaderMap, kept: fn(&HeaderName) -> bool) {
+    // Empty, so without an allocation, for the everyday `close`, `keep-alive` and `Upgrade`.
+    let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
+        .filter(|token| !is_everyday(token))
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
+        .filter(|name| !kept(name))
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
     }
 }
 
+/// Options that name no field, or one that goes anyway.
+fn is_everyday(token: &[u8]) -> bool {
+    [b"close".as_slice(), b"keep-alive", b"upgrade", b"te"].iter().any(|known| token.eq_ignore_ascii_case(known))
+}
+
+fn kept_in_request(name: &HeaderName) -> bool {
+    // The forwarding fields of a trusted peer: a client behind it must not be able to hide itself.
+    [HOST, CONTENT_LENGTH, COOKIE, AUTHORIZATION, ORIGIN, TRAILER].contains(name)
+        || is_websocket(name)
+        || forwarded::is_guarded(name)
+}
+
+fn kept_in_response(name: &HeaderName) -> bool {
+    [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, CACHE_CONTROL, SET_COOKIE, LOCATION, WWW_AUTHENTICATE, TRAILER]
+        .contains(name)
+        || is_websocket(name)
+}
+
+fn is_websocket(name: &HeaderName) -> bool {
+    name.as_str().starts_with("sec-websocket-")
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
 
-    fn map(fields: &[(&str, &str)]) -> HeaderMap {
+    use super::*;
+
+    fn head(lines: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(HeaderName::from_bytes(name.as_bytes()).expect("legal"), HeaderValue::from_str(value).expect("legal"));
+        for (name, value) in lines {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
         }
         headers
     }
 
     #[test]
-    fn what_connection_names_goes_but_not_what_matters() {
-        let mut headers = map(&[
-            ("connection", "close, X-Secret, Host, Cookie, sec-websocket-key"),
-            ("connection", "x-other, Content-Length"),
-            ("x-secret", "1"),
-            ("x-other", "1"),
-            ("host", "h"),
-            ("cookie", "c"),
-            ("sec-websocket-key", "k"),
-            ("content-length", "0"),
-            ("te", "gzip, trailers"),
-            ("keep-alive", "5"),
-            ("x-stays", "1"),
+    fn what_connection_names_goes_with_it() {
+        let mut headers = head(&[
+            ("connection", "close, X-Inner"),
+            ("connection", "x-other"),
+            ("x-inner", "1"),
+            ("x-inner", "2"),
+            ("x-other", "3"),
+            ("accept", "*/*"),
         ]);
-        assert!(strip_request(&mut headers).te_trailers);
-        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
-        left.sort_unstable();
-        assert_eq!(left, ["content-length", "cookie", "host", "sec-websocket-key", "x-stays"]);
+        assert_eq!(strip_request(&mut headers), Stripped { te_trailers: false });
+        assert_eq!(headers, head(&[("accept", "*/*")]));
+    }
+
+    #[test]
+    fn a_client_cannot_take_away_what_matters_by_naming_it() {
+        let kept = [
+            ("host", "a"),
+            ("content-length", "0"),
+            ("cookie", "a=b"),
+            ("authorization", "x"),
+            ("origin", "http://a"),
+            ("sec-websocket-key", "k"),
+            ("sec-websocket-version", "13"),
+            ("x-forwarded-for", "192.0.2.1"),
+            ("trailer", "x-sum"),
+        ];
+        let mut headers = head(&kept);
+        let names: Vec<&str> = kept.iter().map(|(name, _)| *name).collect();
+        headers.append(CONNECTION, names.join(",").parse().unwrap());
+        strip_request(&mut headers);
+        assert_eq!(headers, head(&kept));
+    }
+
+    #[test]
+    fn an_answer_keeps_what_it_is_nothing_without() {
+        let mut headers = head(&[
+            ("connection", "set-cookie, location, x-gone"),
+            ("set-cookie", "a=b"),
+            ("location", "/"),
+            ("x-gone", "1"),
+            ("proxy-authenticate", "Basic"),
+        ]);
+        strip_response(&mut headers);
+        assert_eq!(headers, head(&[("set-cookie", "a=b"), ("location", "/")]));
+    }
+
+    #[test]
+    fn te_trailers_is_noted_and_put_back_for_the_next_hop() {
+        let mut headers = head(&[("te", "gzip;q=0.5, Trailers"), ("connection", "TE")]);
+        assert_eq!(strip_request(&mut headers), Stripped { te_trailers: true });
+        assert!(headers.is_empty());
+        let mut h2 = headers.clone();
+        add_te(&mut headers, Version::HTTP_11);
+        assert_eq!(headers, head(&[("te", "trailers"), ("connection", "TE")]));
+        add_te(&mut h2, Version::HTTP_2);
+        assert_eq!(h2, head(&[("te", "trailers")]));
+    }
+
+    #[test]
+    fn te_joins_the_options_that_are_there_in_one_line() {
+        let mut headers = head(&[("connection", "close"), ("connection", "x")]);
+        add_te(&mut headers, Version::HTTP_11);
+        add_te(&mut headers, Version::HTTP_11);
+        assert_eq!(headers, head(&[("te", "trailers"), ("connection", "close, x, TE")]));
+    }
+
+    fn any_head() -> impl Strategy<Value = Vec<(String, String)>> {
+        let name = prop_oneof![
+            Just("connection".to_owned()),
+            Just("Keep-Alive".to_owned()),
+            Just("te".to_owned()),
+            Just("transfer-encoding".to_owned()),
+            Just("upgrade".to_owned()),
+            Just("proxy-connection".to_owned()),
+            Just("host".to_owned()),
+            "x-[a-c]",
+        ];
+        let value = prop_oneof!["(x-[a-c]|host|te|trailers|close|upgrade|Connection|@|,| ){0,6}", "(x-[a-c], ?){1,3}te"];
+        proptest::collection::vec((name, value), 0..8)
     }
 
     proptest! {
         #[test]
-        fn no_hop_by_hop_field_passes_and_twice_is_once(
-            fields in prop::collection::vec(("(connection|te|upgrade|keep-alive|x-[a-c]|host|proxy-connection|transfer-encoding)", "(x-[a-c]|close|te|host|,| ){0,4}"), 0..12)
-        ) {
-            let fields: Vec<_> = fields.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-            let mut headers = map(&fields);
-            let named: Vec<_> = tokens(&headers, &CONNECTION).map(<[u8]>::to_vec).collect();
-            strip_request(&mut headers);
-            for name in ALWAYS { prop_assert!(!headers.contains_key(&name)); }
-            for name in named.iter().filter(|name| name.starts_with(b"x-")).filter_map(|name| HeaderName::from_bytes(name).ok()) {
-                prop_assert!(!headers.contains_key(name));
+        fn no_hop_by_hop_field_gets_through_and_a_second_strip_changes_nothing(lines in any_head()) {
+            let lines: Vec<(&str, &str)> = lines.iter().map(|(name, value)| (name.as_str(), value.trim())).collect();
+            let before = head(&lines);
+            let named: Vec<Vec<u8>> = tokens(&before, &CONNECTION).map(<[u8]>::to_ascii_lowercase).collect();
+            let mut after = before.clone();
+            strip_request(&mut after);
+            for name in after.keys() {
+                prop_assert!(!HOP_BY_HOP.contains(name), "{name} got through");
+                prop_assert!(kept_in_request(name) || !named.contains(&name.as_str().as_bytes().to_vec()), "{name} was named");
             }
-            let once = headers.clone();
-            strip_request(&mut headers);
-            prop_assert_eq!(headers, once);
+            prop_assert_eq!(before.get_all(HOST).iter().count(), after.get_all(HOST).iter().count());
+            let once = after.clone();
+            strip_request(&mut after);
+            prop_assert_eq!(once, after);
         }
     }
 }

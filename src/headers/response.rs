@@ -1,84 +1,121 @@
-//! Pure: the form of an answer: what would be read differently by two readers goes no further.
+//! Pure: which answers of a backend are refused, so that no client sees a half-understood one (RFC 9112
+//! 6.1, 6.3). The 101 to an offer is judged in `handshake`, not here.
 
 use std::fmt;
 
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, StatusCode, Version};
 
-/// Why an answer is not passed on. The backend's fault; the client gets 502.
+use super::length::{Encoding, content_length, transfer_encoding};
+
+/// Why an answer is refused; always the backend's fault. Its connection is not to be used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadResponse {
-    /// Both ways of framing at once (RFC 9112 section 6.3).
-    BothLengths,
-    /// `Transfer-Encoding` other than exactly `chunked`.
+    /// A 101 to a request that asked for no upgrade.
+    UnaskedSwitch,
+    /// `Content-Length` and `Transfer-Encoding` together: a way to smuggle.
+    LengthAndEncoding,
+    /// Not exactly `chunked`, or `chunked` in HTTP/1.0, which has none.
     TransferEncoding,
-    /// `Content-Length` is no single number.
+    /// Not a number, or two that differ.
     ContentLength,
-    /// 101 to a request that asked for no upgrade.
-    UnaskedUpgrade,
+}
+
+impl BadResponse {
+    /// The status of the answer that the client gets in its place.
+    pub fn status(self) -> StatusCode {
+        StatusCode::BAD_GATEWAY
+    }
 }
 
 impl fmt::Display for BadResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::BothLengths => "its answer has a Content-Length and a Transfer-Encoding",
-            Self::TransferEncoding => "the Transfer-Encoding of its answer is not exactly `chunked`",
-            Self::ContentLength => "the Content-Length of its answer is not one number",
-            Self::UnaskedUpgrade => "it answered 101 to a request that asked for no upgrade",
+            Self::UnaskedSwitch => "the backend answered 101 to a request that asked for no upgrade",
+            Self::LengthAndEncoding => "the backend's answer has both a Content-Length and a Transfer-Encoding",
+            Self::TransferEncoding => "the backend's Transfer-Encoding is not exactly `chunked`",
+            Self::ContentLength => "the backend's Content-Length cannot be believed",
         })
     }
 }
 
-/// Judges the form of an answer. A length with 204 or 304 is legal.
+impl std::error::Error for BadResponse {}
+
+/// Judges the head of an answer to an ordinary request. A 204 or 304 with a length is legal, and so is a
+/// body that ends with the connection.
 pub fn check_response(version: Version, status: StatusCode, headers: &HeaderMap) -> Result<(), BadResponse> {
     if status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(BadResponse::UnaskedUpgrade);
+        return Err(BadResponse::UnaskedSwitch);
     }
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    if let Some(coding) = codings.next() {
-        if headers.contains_key(CONTENT_LENGTH) {
-            return Err(BadResponse::BothLengths);
-        }
-        let chunked = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
-        if !chunked || codings.next().is_some() || version == Version::HTTP_10 {
-            return Err(BadResponse::TransferEncoding);
-        }
+    let length = content_length(headers).map_err(|_| BadResponse::ContentLength)?;
+    match transfer_encoding(headers) {
+        Encoding::None => Ok(()),
+        Encoding::Chunked if length.is_some() => Err(BadResponse::LengthAndEncoding),
+        Encoding::Chunked if version == Version::HTTP_11 => Ok(()),
+        Encoding::Chunked | Encoding::Other => Err(BadResponse::TransferEncoding),
     }
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    if let Some(length) = lengths.next() {
-        let digits = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
-        if !digits || lengths.any(|other| other != length) {
-            return Err(BadResponse::ContentLength);
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
-    use http::HeaderValue;
+
+    fn check(version: Version, status: u16, lines: &[(&'static str, &str)]) -> Result<(), BadResponse> {
+        let headers = lines.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(name, value);
+        }
+        check_response(version, StatusCode::from_u16(status).unwrap(), &map)
+    }
 
     #[test]
-    fn an_answer_has_one_length_at_most() {
-        use BadResponse as Bad;
-        for (status, fields, expected) in [
-            (200, &[("content-length", "5")][..], Ok(())),
-            (304, &[("content-length", "5")], Ok(())),
-            (200, &[("transfer-encoding", "chunked")], Ok(())),
-            (200, &[("transfer-encoding", "chunked"), ("content-length", "5")], Err(Bad::BothLengths)),
-            (200, &[("transfer-encoding", "gzip, chunked")], Err(Bad::TransferEncoding)),
-            (200, &[("transfer-encoding", "identity")], Err(Bad::TransferEncoding)),
-            (200, &[("content-length", "5"), ("content-length", "6")], Err(Bad::ContentLength)),
-            (200, &[("content-length", "-5")], Err(Bad::ContentLength)),
-            (101, &[], Err(Bad::UnaskedUpgrade)),
+    fn everyday_answers_pass() {
+        for (version, status, lines) in [
+            (Version::HTTP_11, 200, &[("content-length", "5")][..]),
+            (Version::HTTP_11, 200, &[("content-length", "5"), ("content-length", "5")]),
+            (Version::HTTP_11, 200, &[("transfer-encoding", "chunked")]),
+            (Version::HTTP_10, 200, &[]),
+            (Version::HTTP_11, 204, &[("content-length", "0")]),
+            (Version::HTTP_11, 304, &[("content-length", "512")]),
+            (Version::HTTP_2, 200, &[("content-length", "5")]),
+            (Version::HTTP_11, 404, &[("upgrade", "websocket"), ("connection", "upgrade")]),
         ] {
-            let mut headers = HeaderMap::new();
-            for &(name, value) in fields {
-                headers.append(name, HeaderValue::from_static(value));
-            }
-            let status = StatusCode::from_u16(status).expect("legal");
-            assert_eq!(check_response(Version::HTTP_11, status, &headers), expected, "{fields:?}");
+            assert_eq!(check(version, status, lines), Ok(()), "{status} {lines:?}");
         }
+    }
+
+    #[test]
+    fn a_length_beside_an_encoding_is_refused_in_either_order() {
+        let (length, encoding) = (("content-length", "5"), ("transfer-encoding", "chunked"));
+        for lines in [[length, encoding], [encoding, length]] {
+            let refused = check(Version::HTTP_11, 200, &lines).unwrap_err();
+            assert_eq!((refused, refused.status().as_u16()), (BadResponse::LengthAndEncoding, 502));
+        }
+    }
+
+    #[test]
+    fn an_encoding_other_than_chunked_is_refused() {
+        for other in ["gzip, chunked", "chunked, chunked", "identity", "xchunked"] {
+            assert_eq!(
+                check(Version::HTTP_11, 200, &[("transfer-encoding", other)]),
+                Err(BadResponse::TransferEncoding),
+                "{other}"
+            );
+        }
+        assert_eq!(check(Version::HTTP_10, 200, &[("transfer-encoding", "chunked")]), Err(BadResponse::TransferEncoding));
+    }
+
+    #[test]
+    fn lengths_that_differ_are_refused() {
+        let differ = [("content-length", "5"), ("content-length", "6")];
+        assert_eq!(check(Version::HTTP_11, 200, &differ), Err(BadResponse::ContentLength));
+        assert_eq!(check(Version::HTTP_11, 200, &[("content-length", "five")]), Err(BadResponse::ContentLength));
+    }
+
+    #[test]
+    fn a_101_nobody_asked_for_is_refused() {
+        assert_eq!(check(Version::HTTP_11, 101, &[("upgrade", "websocket")]), Err(BadResponse::UnaskedSwitch));
     }
 }

@@ -3,8 +3,10 @@
 //! Not here: what a backend is (a `BackendId` names it), sockets, the request's body.
 
 mod entry;
+mod expand;
 mod path;
 mod pattern;
+mod readings;
 mod rewrite;
 mod table;
 

@@ -1,13 +1,19 @@
-//! Pure: the target toward the backend where the route puts another prefix in its place.
+//! Pure: the target toward the backend where a route changes the path's prefix. Without a rewrite the
+//! target goes on as it was sent and nothing here is asked.
 
-use super::{Normal, Redirect};
+use super::Normal;
 
-/// Builds it from the normalised path: `prefix` (the route's) gives way to `replacement`; both without
-/// a slash at the end, the root empty. Never begins with `//`, which a backend could read as a host.
+/// The target with `replacement` in place of the route's `prefix` (both without a slash at the end, the
+/// root is empty), built from the normalised path. It never begins with `//`, which a backend could take
+/// for a host. A path that is not under the prefix keeps all of itself.
 pub fn rewrite_target(path: &Normal<'_>, query: Option<&str>, prefix: &str, replacement: &str) -> String {
-    let rest = path.as_str().strip_prefix(prefix).unwrap_or(path.as_str());
-    let joined = format!("{replacement}{rest}");
-    let mut target = format!("/{}", joined.trim_start_matches('/'));
+    let mut target = if path.is_asterisk() {
+        "*".to_owned()
+    } else {
+        let rest = rest(path.as_str(), prefix).unwrap_or(path.as_str());
+        let joined = [replacement, rest].concat();
+        format!("/{}", joined.trim_start_matches('/'))
+    };
     if let Some(query) = query {
         target.push('?');
         target.push_str(query);
@@ -15,51 +21,58 @@ pub fn rewrite_target(path: &Normal<'_>, query: Option<&str>, prefix: &str, repl
     target
 }
 
-impl Redirect {
-    /// The `Location` for a request: `{host}` is its host, `{path}` its path with the query. What could
-    /// end a header line is not in a target that hyper let pass.
-    pub fn expand(&self, host: &str, path_and_query: &str) -> String {
-        // Behind a host of ours, a path that begins with `//` would be another host's.
-        let path = format!("/{}", path_and_query.trim_start_matches('/'));
-        let (first, rest) = self.location.split_once("{path}").unwrap_or((&self.location, ""));
-        let path = if self.location.contains("{path}") {
-            if first.ends_with('/') { path.trim_start_matches('/').to_owned() } else { path }
-        } else {
-            String::new()
-        };
-        format!("{}{path}{}", first.replace("{host}", host), rest.replace("{host}", host))
-    }
+/// What follows a prefix that ends at the border of a segment.
+pub(super) fn rest<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
+    path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-    use http::StatusCode;
+
+    fn rewritten(path: &str, query: Option<&str>, prefix: &str, replacement: &str) -> String {
+        rewrite_target(&Normal::parse(path).unwrap(), query, prefix, replacement)
+    }
 
     #[test]
-    fn a_prefix_gives_way_and_no_target_begins_with_two_slashes() {
-        for (path, prefix, replacement, expected) in [
-            ("/api/x", "/api", "", "/x?q=//"),
-            ("/api", "/api", "", "/?q=//"),
-            ("/api//evil", "/api", "", "/evil?q=//"),
-            ("/api/x", "/api", "/v2", "/v2/x?q=//"),
-            ("/x", "", "/v2", "/v2/x?q=//"),
+    fn a_prefix_is_stripped_or_replaced() {
+        for (path, prefix, replacement, target) in [
+            ("/app/x", "/app", "", "/x"),
+            ("/app", "/app", "", "/"),
+            ("/app/", "/app", "", "/"),
+            ("/app/x", "/app", "/v2", "/v2/x"),
+            ("/app", "/app", "/v2", "/v2"),
+            ("/x", "", "/v2", "/v2/x"),
+            ("/", "", "/v2", "/v2/"),
+            ("/%61pp/./x%2fy", "/app", "/v2", "/v2/x%2Fy"),
+            ("/apple", "/app", "", "/apple"),
+            ("*", "", "/v2", "*"),
         ] {
-            let normal = Normal::parse(path).expect("legal");
-            assert_eq!(rewrite_target(&normal, Some("q=//"), prefix, replacement), expected);
+            assert_eq!(rewritten(path, None, prefix, replacement), target, "{path}");
         }
     }
 
     #[test]
-    fn a_redirect_fills_in_host_and_path() {
-        for (location, expected) in [
-            ("https://{host}{path}", "https://a.example/x?y"),
-            ("https://{host}/{path}", "https://a.example/x?y"),
-            ("https://b.example/old{path}#f", "https://b.example/old/x?y#f"),
-            ("/fixed", "/fixed"),
-        ] {
-            let redirect = Redirect { location: location.to_owned(), status: StatusCode::PERMANENT_REDIRECT };
-            assert_eq!(redirect.expand("a.example", "//x?y"), expected);
+    fn the_query_goes_on_as_it_was_sent() {
+        assert_eq!(rewritten("/app/x", Some("a=%2e&b=//"), "/app", ""), "/x?a=%2e&b=//");
+        assert_eq!(rewritten("/app", Some(""), "/app", ""), "/?");
+    }
+
+    #[test]
+    fn a_target_never_begins_with_two_slashes() {
+        assert_eq!(rewritten("/app//evil.example/x", None, "/app", ""), "/evil.example/x");
+        assert_eq!(rewritten("//evil.example", None, "", ""), "/evil.example");
+    }
+
+    proptest! {
+        #[test]
+        fn a_target_is_always_one_path(path in "/[/a.;%2f]{0,12}", replacement in prop_oneof![Just(""), Just("/v2"), Just("//")]) {
+            if let Ok(path) = Normal::parse(&path) {
+                let target = rewrite_target(&path, None, "/a", replacement);
+                prop_assert!(target.starts_with('/') && !target.starts_with("//"), "{}", target);
+            }
         }
     }
 }

@@ -1,266 +1,176 @@
-//! Pure: all routes, and which of them a request takes.
+//! Pure: which route a request takes. The order: exact host, wildcard, no host; within it exact path,
+//! longest prefix, more matchers, the file's order.
 
+use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 
-use super::{HostPattern, Normal, PathError, PathPattern, Route};
+use super::rewrite::rest;
+use super::{Action, HostPattern, Normal, PathError, PathPattern, Route};
+use crate::headers::host_name;
 
-/// The routes, sorted so that the first that matches is the one that wins.
-#[derive(Debug, Default)]
-pub struct Table {
-    exact: HashMap<String, Vec<Arc<Route>>>,
-    /// By what stands behind `*.`.
-    wildcard: HashMap<String, Vec<Arc<Route>>>,
-    any: Vec<Arc<Route>>,
-}
-
-/// What a request is routed by.
+/// What a route is chosen by.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
-    /// Its host, with or without a port.
+    /// The effective host; case, port and a dot at its end do not matter.
     pub host: Option<&'a str>,
-    /// Its path as it was sent.
+    /// The path as it was sent.
     pub path: &'a str,
-    /// Its method.
+    /// The method, as it is: `GET` in a route does not stand for `HEAD`.
     pub method: &'a Method,
-    /// Its fields.
+    /// All fields.
     pub headers: &'a HeaderMap,
 }
 
-/// A route that was found.
-#[derive(Debug)]
+/// The route of a request.
+#[derive(Clone, Debug)]
 pub struct Found<'a> {
     /// The route.
     pub route: Arc<Route>,
-    /// The path that selected it.
+    /// The path as it was matched; a rewrite starts from it.
     pub path: Normal<'a>,
 }
 
+/// All routes, ready to be asked.
+#[derive(Debug, Default)]
+pub struct Table {
+    exact: HashMap<String, Paths>,
+    /// By what follows the first label.
+    wildcard: HashMap<String, Paths>,
+    any: Paths,
+}
+
 impl Table {
-    /// Sorts routes given in the file's order.
+    /// A table of routes in the file's order.
     pub fn new(routes: Vec<Route>) -> Self {
         let mut table = Self::default();
         for route in routes {
-            let list = match &route.host {
-                Some(HostPattern::Exact(host)) => table.exact.entry(host.clone()).or_default(),
-                Some(HostPattern::Wildcard(suffix)) => table.wildcard.entry(suffix.clone()).or_default(),
+            let paths = match &route.host {
+                Some(HostPattern::Exact(host)) => table.exact.entry(canonical(host).into_owned()).or_default(),
+                Some(HostPattern::Wildcard(suffix)) => table.wildcard.entry(canonical(suffix).into_owned()).or_default(),
                 None => &mut table.any,
             };
-            list.push(Arc::new(route));
-        }
-        let lists = table.exact.values_mut().chain(table.wildcard.values_mut());
-        for list in lists.chain([&mut table.any]) {
-            list.sort_by_key(|route| std::cmp::Reverse(weight(route))); // stable: the file's order decides last
+            paths.add(Arc::new(route));
         }
         table
     }
 
-    /// The route of a request; `Ok(None)`: there is none. An error where a lenient reading of the path
-    /// would lead to another route.
+    /// The route of a request; `None`: there is none. The error: the path is bad, or a lenient backend
+    /// would see one that belongs to another route.
     pub fn find<'a>(&self, query: &Query<'a>) -> Result<Option<Found<'a>>, PathError> {
         let path = Normal::parse(query.path)?;
-        let host = query.host.map(bare_host);
+        if path.is_asterisk() {
+            let route = self.any.default_route(query).cloned();
+            return Ok(route.map(|route| Found { route, path }));
+        }
+        let host = query.host.map(canonical);
         let route = self.select(host.as_deref(), path.as_str(), query);
         for reading in path.readings() {
             let other = self.select(host.as_deref(), &reading?, query);
-            let same = match (route, other) {
-                (Some(route), Some(other)) => Arc::ptr_eq(route, other),
-                (None, None) => true,
-                _ => false,
-            };
-            if !same {
+            if other.map(Arc::as_ptr) != route.map(Arc::as_ptr) {
                 return Err(PathError::Ambiguous);
             }
         }
-        Ok(route.cloned().map(|route| Found { route, path }))
+        let Some(route) = route else { return Ok(None) };
+        check_rest(route, &path)?;
+        Ok(Some(Found { route: Arc::clone(route), path }))
     }
 
-    /// Exact host, then the wildcard, then none; within each the first that matches.
     fn select(&self, host: Option<&str>, path: &str, query: &Query<'_>) -> Option<&Arc<Route>> {
         let exact = host.and_then(|host| self.exact.get(host));
-        // A wildcard is one label: the longest suffix is the only one that can match.
-        let wildcard = host.and_then(|host| host.split_once('.')).filter(|(label, _)| !label.is_empty());
-        let wildcard = wildcard.and_then(|(_, suffix)| self.wildcard.get(suffix));
-        let lists = exact.into_iter().chain(wildcard).chain([&self.any]);
-        lists.flatten().find(|route| matches(route, path, query))
+        let wildcard = || {
+            let (label, suffix) = host?.split_once('.')?;
+            (!label.is_empty()).then(|| self.wildcard.get(suffix))?
+        };
+        exact
+            .and_then(|paths| paths.select(path, query))
+            .or_else(|| wildcard()?.select(path, query))
+            .or_else(|| self.any.select(path, query))
     }
 }
 
-/// What puts one route before another of the same host: exact path, longest prefix, more matchers.
-fn weight(route: &Route) -> (bool, usize, usize) {
-    let (exact, length) = match &route.path {
-        Some(PathPattern::Exact(path)) => (true, path.len()),
-        Some(PathPattern::Prefix(prefix)) => (false, prefix.len()),
-        None => (false, 0),
-    };
-    (exact, length, usize::from(!route.methods.is_empty()) + route.headers.len())
+/// The routes of one host by their paths, each list with the most matchers first.
+#[derive(Debug, Default)]
+struct Paths {
+    exact: HashMap<String, Vec<Arc<Route>>>,
+    prefix: HashMap<String, Vec<Arc<Route>>>,
+    /// No prefix is longer: a path of a thousand slashes is not looked up a thousand times.
+    longest: usize,
 }
 
-fn matches(route: &Route, path: &str, query: &Query<'_>) -> bool {
-    let path_fits = match &route.path {
-        None => true,
-        Some(PathPattern::Exact(exact)) => path == exact,
-        Some(PathPattern::Prefix(prefix)) => {
-            path.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        }
-    };
-    path_fits
-        && (route.methods.is_empty() || route.methods.contains(query.method))
-        && route.headers.iter().all(|(name, value)| match value {
+impl Paths {
+    fn add(&mut self, route: Arc<Route>) {
+        let routes = match &route.path {
+            Some(PathPattern::Exact(path)) => self.exact.entry(path.clone()).or_default(),
+            Some(PathPattern::Prefix(prefix)) => {
+                self.longest = self.longest.max(prefix.len());
+                self.prefix.entry(prefix.clone()).or_default()
+            }
+            None => self.prefix.entry(String::new()).or_default(),
+        };
+        routes.push(route);
+        // Stable: the file's order stays among equals.
+        routes.sort_by_key(|route| Reverse(matchers(route)));
+    }
+
+    fn select(&self, path: &str, query: &Query<'_>) -> Option<&Arc<Route>> {
+        accepting(self.exact.get(path), query)
+            .or_else(|| borders(path, self.longest).find_map(|prefix| accepting(self.prefix.get(prefix), query)))
+    }
+
+    /// The route of `OPTIONS *`: it asks about no path, so a route for any.
+    fn default_route(&self, query: &Query<'_>) -> Option<&Arc<Route>> {
+        accepting(self.prefix.get(""), query)
+    }
+}
+
+fn accepting<'t>(routes: Option<&'t Vec<Arc<Route>>>, query: &Query<'_>) -> Option<&'t Arc<Route>> {
+    routes?.iter().find(|route| accepts(route, query))
+}
+
+/// Every beginning of a path that ends at the border of a segment, the longest first.
+fn borders(path: &str, longest: usize) -> impl Iterator<Item = &str> {
+    let is_border = |&end: &usize| end == path.len() || path.as_bytes().get(end) == Some(&b'/');
+    (0..=longest.min(path.len())).rev().filter(is_border).filter_map(|end| path.get(..end))
+}
+
+fn matchers(route: &Route) -> usize {
+    usize::from(!route.methods.is_empty()) + route.headers.len()
+}
+
+fn accepts(route: &Route, query: &Query<'_>) -> bool {
+    (route.methods.is_empty() || route.methods.contains(query.method))
+        && route.headers.iter().all(|(name, wanted)| match wanted {
             None => query.headers.contains_key(name),
-            Some(value) => query.headers.get_all(name).iter().any(|there| there == value),
+            Some(wanted) => query.headers.get_all(name).iter().any(|line| line == wanted),
         })
 }
 
-/// A host without port and trailing dot, in lower case.
-fn bare_host(host: &str) -> std::borrow::Cow<'_, str> {
-    let bracket = host.rfind(']').map_or(0, |end| end + 1);
-    let port = host.get(bracket..).and_then(|rest| rest.find(':')).map(|colon| colon + bracket);
-    let name = port.and_then(|port| host.get(..port)).unwrap_or(host);
-    let name = name.strip_suffix('.').unwrap_or(name);
-    if name.bytes().any(|b| b.is_ascii_uppercase()) { name.to_ascii_lowercase().into() } else { name.into() }
+/// With a rewrite the backend sees the prefix's replacement and the rest: no reading of the rest may climb
+/// out of it (`/app/..%2Fx` under `/app` becomes `/v2/..%2Fx`).
+fn check_rest(route: &Route, path: &Normal<'_>) -> Result<(), PathError> {
+    if path.is_plain() {
+        return Ok(());
+    }
+    let (Action::Forward(forward), Some(PathPattern::Prefix(prefix))) = (&route.action, &route.path) else { return Ok(()) };
+    let (Some(_), Some(rest)) = (&forward.rewrite, rest(path.as_str(), prefix)) else { return Ok(()) };
+    let rest = if rest.is_empty() { "/" } else { rest };
+    Normal::parse(rest)?.readings().try_for_each(|reading| reading.map(drop))
+}
+
+/// A host as the table knows it: lower case, without port and dot, an IPv6 literal in its one short form.
+fn canonical(host: &str) -> Cow<'_, str> {
+    let host = host_name(host).trim_end_matches('.');
+    let literal = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    if let Some(address) = literal.and_then(|literal| literal.parse::<Ipv6Addr>().ok()) {
+        return Cow::Owned(format!("[{address}]"));
+    }
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) { Cow::Owned(host.to_ascii_lowercase()) } else { Cow::Borrowed(host) }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::headers::Edits;
-    use crate::route::{Action, Respond};
-    use http::StatusCode;
-    use proptest::prelude::*;
-
-    fn route(host: &str, path: &str, method: Option<Method>) -> Route {
-        let path_pattern = match path {
-            "" => None,
-            _ => Some(path.strip_prefix("= ").map_or_else(
-                || PathPattern::Prefix(path.trim_end_matches('/').to_owned()),
-                |exact| PathPattern::Exact(exact.to_owned()),
-            )),
-        };
-        Route {
-            name: format!("{host}{path}").into(),
-            host: if host.is_empty() { None } else { Some(HostPattern::parse(host).expect("legal")) },
-            path: path_pattern,
-            methods: method.into_iter().collect(),
-            headers: Vec::new(),
-            action: Action::Respond(Respond { status: StatusCode::OK, body: String::new() }),
-            request_headers: Edits::default(),
-            response_headers: Edits::default(),
-        }
-    }
-
-    fn find(routes: &[(&str, &str)], host: &str, path: &str) -> Result<String, PathError> {
-        let table = Table::new(routes.iter().map(|(host, path)| route(host, path, None)).collect());
-        let query = Query { host: Some(host), path, method: &Method::GET, headers: &HeaderMap::new() };
-        Ok(table.find(&query)?.map_or_else(|| "none".to_owned(), |found| found.route.name.to_string()))
-    }
-
-    #[test]
-    fn the_host_decides_first_and_falls_back() {
-        let routes = [("", "/only"), ("*.example.com", "/w"), ("chat.example.com", "/c"), ("*.b.example.com", "/")];
-        for (host, path, expected) in [
-            ("chat.example.com", "/c", "chat.example.com/c"),
-            ("CHAT.example.com.:8080", "/c/x", "chat.example.com/c"),
-            ("chat.example.com", "/w", "*.example.com/w"),
-            ("chat.example.com", "/only", "/only"),
-            ("a.b.example.com", "/w", "*.b.example.com/"),
-            ("a.b.c.example.com", "/w", "none"),
-            ("example.com", "/w", "none"),
-            (".example.com", "/w", "none"),
-            ("[::1]:80", "/only", "/only"),
-        ] {
-            assert_eq!(find(&routes, host, path).as_deref(), Ok(expected), "{host} {path}");
-        }
-    }
-
-    #[test]
-    fn a_prefix_ends_at_a_segment() {
-        let routes = [("", "/ws/"), ("", "/ws/deep"), ("", "= /ws/deep/exact"), ("", "= /ws/")];
-        for (path, expected) in [
-            ("/ws", "/ws/"),
-            ("/ws/", "= /ws/"),
-            ("/ws/x", "/ws/"),
-            ("/wsx", "none"),
-            ("/ws/deep/x", "/ws/deep"),
-            ("/ws/deep/exact", "= /ws/deep/exact"),
-            ("/ws/deeper", "/ws/"),
-            ("/w%73/./x", "/ws/"),
-        ] {
-            assert_eq!(find(&routes, "h", path).as_deref(), Ok(expected), "{path}");
-        }
-    }
-
-    #[test]
-    fn more_matchers_win_then_the_order_of_the_file() {
-        let mut with_header = route("", "/a", None);
-        with_header.headers.push(("x-kind".parse().expect("legal"), Some(http::HeaderValue::from_static("b"))));
-        with_header.name = "header".into();
-        let mut second = route("", "/a", None);
-        second.name = "second".into();
-        let table = Table::new(vec![route("", "/a", None), second, route("", "/a", Some(Method::POST)), with_header]);
-        let name = |method: &Method, headers: &HeaderMap| {
-            let query = Query { host: None, path: "/a", method, headers };
-            table.find(&query).expect("legal").expect("there").route.name.to_string()
-        };
-        let empty = HeaderMap::new();
-        assert_eq!(name(&Method::GET, &empty), "/a");
-        let kind = |value: &'static str| {
-            HeaderMap::from_iter([("x-kind".parse().expect("legal"), http::HeaderValue::from_static(value))])
-        };
-        assert_eq!(name(&Method::GET, &kind("b")), "header");
-        assert_eq!(name(&Method::GET, &kind("c")), "/a");
-        let query = Query { host: None, path: "/a", method: &Method::POST, headers: &empty };
-        let found = table.find(&query).expect("legal").expect("there");
-        assert_eq!(found.route.methods, [Method::POST]);
-    }
-
-    #[test]
-    fn a_path_that_two_readers_route_differently_is_refused() {
-        let routes = [("", "/public"), ("", "/admin"), ("", "/")];
-        for path in [
-            "/public/..%2fadmin",
-            "/public/..;/admin",
-            "/public/..\\admin",
-            "//admin",
-            "/public%2f..%2fadmin",
-            "/x;/../admin/y%2f..%2f..%2fpublic",
-            "/admin;x",
-            "/%5cadmin",
-        ] {
-            assert_eq!(find(&routes, "h", path), Err(PathError::Ambiguous), "{path}");
-        }
-        for (path, expected) in [
-            ("/public/a;b=c", "/public"),
-            ("/public//x", "/public"),
-            ("/public/a%2fb", "/public"),
-            ("/public/../admin", "/admin"),
-            ("/files;v=1", "/"),
-        ] {
-            assert_eq!(find(&routes, "h", path).as_deref(), Ok(expected), "{path}");
-        }
-    }
-
-    proptest! {
-        /// The model: look at every route, keep the best.
-        #[test]
-        fn routing_agrees_with_a_naive_model(
-            patterns in prop::collection::vec(("(|a\\.x|\\*\\.x|b\\.x)", "(|= )(/[ab]){1,3}"), 1..8),
-            host in "(a|b|c)\\.x", path in "(/[ab]){1,4}",
-        ) {
-            let routes: Vec<_> = patterns.iter().map(|(h, p)| (h.as_str(), p.as_str())).collect();
-            let fits = |&&(h, p): &&(&str, &str)| {
-                let host_fits = h.is_empty() || h == host || h == "*.x";
-                host_fits && match p.strip_prefix("= ") {
-                    Some(exact) => path == exact,
-                    None => path == p || path.starts_with(&format!("{p}/")),
-                }
-            };
-            let rank = |&&(h, p): &&(&str, &str)| (if h.is_empty() { 0 } else if h == "*.x" { 1 } else { 2 }, p.starts_with('='), p.len());
-            let best = routes.iter().filter(fits).rev().max_by_key(rank);
-            let expected = best.map_or("none".to_owned(), |(h, p)| format!("{h}{p}"));
-            prop_assert_eq!(find(&routes, &host, &path), Ok(expected));
-        }
-    }
-}
+mod tests;

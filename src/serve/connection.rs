@@ -24,6 +24,9 @@ use crate::tls::{AcceptError, Alpn, Hello};
 /// The first bytes of h2 with prior knowledge (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How much is read to look for it: a usual head, so that it is read once.
+const FIRST_READ: usize = 1 << 10;
+
 /// Our window for one h2 stream, and for all streams of a connection: one stalled upload cannot stop the
 /// others before 16 have stalled. What is received and not yet forwarded is bounded by the latter.
 const H2_STREAM_WINDOW: u32 = 64 << 10;
@@ -73,12 +76,13 @@ impl Connection {
 pub(super) async fn serve(entry: Arc<Entry>, accepted: Accepted) {
     let Accepted { socket, peer, permit } = accepted;
     let settings = entry.shared.world.load().settings.clone();
+    let begun = Instant::now();
     let (mut stream, alpn) = match &entry.tls {
         None => (Stream::from(socket), Alpn::None),
         Some(acceptor) => match first_byte(&socket, &entry, &settings.times).await {
             Ok(Hello::Gone) => return,
             Ok(Hello::PlainText) => return respond::plain_on_tls(socket, peer).await,
-            Ok(Hello::Tls) => match acceptor.accept(socket, settings.times.tls).await {
+            Ok(Hello::Tls) => match acceptor.accept(socket, settings.times.tls.saturating_sub(begun.elapsed())).await {
                 Ok(secured) => (secured.stream, secured.alpn),
                 Err(error) => return respond::failed_tls(error, peer).await,
             },
@@ -113,7 +117,7 @@ async fn first_byte(socket: &Socket, entry: &Entry, times: &Times) -> Result<Hel
 /// back. `None`: it sent too little in time, or nothing before the drain. The first byte may come late,
 /// the others may not.
 async fn begins_with_preface(stream: &mut Stream, times: &Times, shutdown: &Shutdown) -> Option<bool> {
-    let mut read = BytesMut::with_capacity(PREFACE.len());
+    let mut read = BytesMut::with_capacity(FIRST_READ);
     let mut deadline = Instant::now() + times.keep_alive;
     let http2 = loop {
         let nothing_yet = read.is_empty();
@@ -126,7 +130,7 @@ async fn begins_with_preface(stream: &mut Stream, times: &Times, shutdown: &Shut
             deadline = Instant::now() + times.head;
         }
         let same = PREFACE.iter().zip(&read).take_while(|(a, b)| a == b).count();
-        if n == 0 || same < read.len() || same == PREFACE.len() {
+        if n == 0 || same < read.len().min(PREFACE.len()) || same == PREFACE.len() {
             break same == PREFACE.len();
         }
     };

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING};
-use http::{Method, Request, Response, Uri, Version, request};
+use http::{Method, Request, Response, StatusCode, Uri, Version, request};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio_util::sync::DropGuard;
 
 use super::World;
 use super::body::{Alive, Flow, Reply, Source, Upload};
@@ -15,7 +16,7 @@ use super::connection::Connection;
 use super::laws::{self, Prepared};
 use super::record::Record;
 use super::respond::{self, Failure};
-use crate::headers::check_response;
+use crate::headers::{self, check_response};
 use crate::route::{Forward, Normal, Route};
 use crate::upstream::{AnswerBody, Backend, Connection as ToBackend, Lease, RequestBody, SendError, no_body};
 
@@ -45,17 +46,23 @@ pub(super) async fn forward(connection: &Arc<Connection>, world: &World, job: Jo
     let prepared = laws::request(connection, world, route, forward, path, host, &mut parts);
     let flow = Flow::new(record.bytes_in.clone());
     let body = upload(connection, forward, &flow, &mut parts, body, version);
-    let cookie = backend.sticky_cookie().and_then(|name| crate::headers::cookie(&prepared.cookies, name).map(str::to_owned));
+    let cookie = backend.sticky_cookie().and_then(|name| headers::cookie(&prepared.cookies, name).map(str::to_owned));
     let job = Sending { backend, prepared: &prepared, flow: &flow, answer_time: forward.answer_time };
     let outcome = job.send(cookie.as_deref(), parts, body, &mut record).await;
-    flow.answered();
-    match outcome {
+    let unasked = flow.answered();
+    let upload = Some(flow.until_over());
+    let mut answer = match outcome {
         Ok((response, lease)) => {
-            let answered = Answered { route, forward, path, prepared: &prepared, cookie: cookie.as_deref(), version, lease };
+            let cookie = cookie.as_deref();
+            let answered = Answered { route, forward, prepared: &prepared, cookie, version, lease, upload };
             answered.pass(connection, backend, response, record, alive)
         }
         Err(failure) => respond::failure(failure, record, alive),
+    };
+    if unasked && version <= Version::HTTP_11 {
+        respond::close_after(answer.headers_mut());
     }
+    answer
 }
 
 fn upload(
@@ -102,7 +109,7 @@ impl Sending<'_> {
         let repeatable = body.is_end_stream() && is_idempotent(&parts.method);
         let mut request = Request::from_parts(parts, body);
         *request.uri_mut() =
-            self.prepared.target.parse::<Uri>().map_err(|_| Failure::from(crate::route::PathError::Malformed))?;
+            self.prepared.target.parse::<Uri>().map_err(|_| Failure::bad_gateway("the rewritten target is no target"))?;
         let mut tried: Vec<Lease> = Vec::new();
         let mut fresh = false;
         let mut last = Failure::bad_gateway("the backend has no server");
@@ -195,17 +202,18 @@ fn copy_of(request: &Request<RequestBody>) -> Request<RequestBody> {
 pub(super) struct Answered<'a> {
     pub(super) route: &'a Route,
     pub(super) forward: &'a Forward,
-    pub(super) path: &'a Normal<'static>,
     pub(super) prepared: &'a Prepared,
     pub(super) cookie: Option<&'a str>,
     pub(super) version: Version,
     pub(super) lease: Lease,
+    /// Lets the request's body go when the answer is over.
+    pub(super) upload: Option<DropGuard>,
 }
 
 impl Answered<'_> {
     /// Passes it on by the law, or refuses it.
     pub(super) fn pass(
-        self,
+        mut self,
         connection: &Connection,
         backend: &Backend,
         response: Response<AnswerBody>,
@@ -216,11 +224,16 @@ impl Answered<'_> {
             return respond::failure(bad.into(), record, alive);
         }
         let (mut head, body) = response.into_parts();
+        headers::keep_one_length(&mut head.headers);
         record.status = Some(head.status);
         laws::response(connection, &self, backend, head.status, &mut head.headers);
         head.version = Version::HTTP_11; // hyper lowers it for a client of 1.0
         let until_close = self.version == Version::HTTP_10 && !head.headers.contains_key(CONTENT_LENGTH);
-        let source = Source::backend(body, self.forward.between_time, until_close);
+        let told = headers::content_length(&head.headers).ok().flatten();
+        let source = match told.filter(|_| head.status == StatusCode::NOT_MODIFIED && self.version <= Version::HTTP_11) {
+            Some(length) => Source::Told(length),
+            None => Source::backend(body, self.forward.between_time, until_close, self.upload.take()),
+        };
         Response::from_parts(head, Reply::new(source, record, alive))
     }
 }

@@ -9,7 +9,7 @@ use super::connection::Connection;
 use super::forward::Answered;
 use super::respond::Failure;
 use super::{Settings, World};
-use crate::headers::{self, BadRequest, Forwarded, Trust};
+use crate::headers::{self, BadRequest, Hop, Trust};
 use crate::route::{Forward, HostHeader, Normal, PathPattern, Route, rewrite_target};
 use crate::upstream::{Backend, Lease};
 
@@ -41,17 +41,11 @@ pub(super) fn text(value: &HeaderValue) -> String {
     String::from_utf8_lossy(value.as_bytes()).into_owned()
 }
 
-/// A host without its port.
-pub(super) fn without_port(host: &str) -> &str {
-    let end = host.rfind(']').map_or(0, |end| end + 1);
-    let port = host.get(end..).and_then(|rest| rest.find(':'));
-    port.and_then(|port| host.get(..end + port)).unwrap_or(host)
-}
-
 /// The host a request is for, once its form is checked: of the target where that has one, else `Host`.
 pub(super) fn host(parts: &request::Parts) -> Result<Option<HeaderValue>, BadRequest> {
     headers::check_request(&parts.method, &parts.uri, parts.version, &parts.headers)?;
-    Ok(headers::effective_host(&parts.uri, &parts.headers))
+    let host = headers::effective_host(&parts.uri, &parts.headers);
+    Ok(host.and_then(|host| HeaderValue::from_str(host).ok()))
 }
 
 fn trust(settings: &Settings) -> Trust<'_> {
@@ -61,7 +55,7 @@ fn trust(settings: &Settings) -> Trust<'_> {
 /// The client's address for the log: where the peer is a trusted proxy, the one that it names.
 pub(super) fn client(connection: &Connection, world: &World, fields: &HeaderMap) -> String {
     let peer = connection.peer;
-    match headers::client_address(peer.ip_address(), trust(&world.settings), fields) {
+    match headers::client_address(peer.ip_address(), fields, &trust(&world.settings)) {
         Some(address) if Some(address) != peer.ip_address() => address.to_string(),
         _ => peer.to_string(),
     }
@@ -83,19 +77,22 @@ pub(super) fn request(
     parts: &mut request::Parts,
 ) -> Prepared {
     let fields = &mut parts.headers;
-    headers::join_cookies(fields);
+    headers::normalise_request(&parts.uri, fields);
     let mut cookies = HeaderMap::new();
     if let Some(cookie) = fields.get(http::header::COOKIE) {
         cookies.insert(http::header::COOKIE, cookie.clone());
     }
     let stripped = headers::strip_request(fields);
-    let forwarded = Forwarded {
-        peer: connection.peer.ip_address(),
-        proto: if connection.secure { "https" } else { "http" },
-        host: host.as_ref(),
-        add_forwarded: forward.forwarded,
+    let peer = connection.peer.ip_address();
+    let host_text = host.as_ref().map(text);
+    let hop = Hop {
+        peer,
+        trusted: trust(&world.settings).holds_for(peer),
+        secure: connection.secure,
+        host: host_text.as_deref(),
+        forwarded: forward.forwarded,
     };
-    forwarded.apply(trust(&world.settings), fields);
+    headers::set_forwarded(fields, &hop);
     fields.remove(HOST);
     route.request_headers.apply(fields);
     let sent_host = match &forward.host_header {
@@ -103,9 +100,9 @@ pub(super) fn request(
         HostHeader::Backend => None,
         HostHeader::Set(value) => Some(value.clone()),
     };
-    let target = match (&forward.rewrite, &route.path) {
-        (Some(replacement), Some(PathPattern::Prefix(prefix))) => rewrite_target(path, parts.uri.query(), prefix, replacement),
-        _ => parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
+    let target = match prefixes(route, forward) {
+        Some((prefix, replacement)) => rewrite_target(path, parts.uri.query(), prefix, replacement),
+        None => headers::origin_target(&parts.uri).into_owned(),
     };
     Prepared { target, te_trailers: stripped.te_trailers, cookies, host, sent_host }
 }
@@ -125,38 +122,40 @@ pub(super) fn response(
         fields.insert(UPGRADE, upgrade);
         fields.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     }
-    let prefixes = match (&answered.forward.rewrite, &answered.route.path) {
-        (Some(replacement), Some(PathPattern::Prefix(prefix))) => Some((prefix.as_str(), replacement.as_str())),
-        _ => None,
-    };
-    put_location_right(answered, prefixes, fields);
-    if let Some((prefix, replacement)) = prefixes {
-        put_cookie_paths_right(prefix, replacement, fields);
-    }
+    put_location_right(answered, fields);
+    put_cookies_right(answered.route, answered.forward, fields);
     add_sticky(connection, backend, answered.cookie, &answered.lease, fields);
-    answered.route.response_headers.apply(fields);
 }
 
-fn put_location_right(answered: &Answered<'_>, prefixes: Option<(&str, &str)>, fields: &mut HeaderMap) {
-    let Some(location) = fields.get(LOCATION) else { return };
-    let (client_prefix, backend_prefix) = prefixes.unwrap_or_default();
-    let sent = answered.prepared.host_for(&answered.lease);
-    let authority = HeaderValue::from_str(answered.lease.authority()).ok();
-    let names = headers::Authorities { client: answered.prepared.host.as_ref(), sent: Some(&sent), backend: authority.as_ref() };
-    if let Some(right) = headers::rewrite_location(location, names, client_prefix, backend_prefix) {
-        fields.insert(LOCATION, right);
+/// The route's prefix and what takes its place toward the backend, where it is rewritten.
+fn prefixes<'a>(route: &'a Route, forward: &'a Forward) -> Option<(&'a str, &'a str)> {
+    match (&route.path, &forward.rewrite) {
+        (Some(PathPattern::Prefix(prefix)), Some(replacement)) => Some((prefix, replacement)),
+        _ => None,
     }
 }
 
-fn put_cookie_paths_right(client_prefix: &str, backend_prefix: &str, fields: &mut HeaderMap) {
-    let cookies: Vec<_> = fields.get_all(SET_COOKIE).iter().cloned().collect();
-    for (n, cookie) in cookies.into_iter().enumerate() {
-        let right = headers::replace_cookie_path(&cookie, backend_prefix, client_prefix).unwrap_or(cookie);
-        if n == 0 {
-            fields.insert(SET_COOKIE, right);
-        } else {
-            fields.append(SET_COOKIE, right);
-        }
+/// The paths of a backend's cookies as the client knows them; in a 101 too.
+pub(super) fn put_cookies_right(route: &Route, forward: &Forward, fields: &mut HeaderMap) {
+    if let Some((prefix, replacement)) = prefixes(route, forward) {
+        headers::rewrite_cookie_paths(fields, replacement, prefix);
+    }
+}
+
+fn put_location_right(answered: &Answered<'_>, fields: &mut HeaderMap) {
+    let Some(location) = fields.get(LOCATION) else { return };
+    let (client_prefix, backend_prefix) = prefixes(answered.route, answered.forward).unwrap_or_default();
+    let sent = answered.prepared.host_for(&answered.lease);
+    let (sent, client) = (text(&sent), answered.prepared.host.as_ref().map(text));
+    let rewrite = headers::Rewrite {
+        client_prefix,
+        backend_prefix,
+        client_host: client.as_deref(),
+        sent_host: Some(&sent),
+        backend_authority: answered.lease.authority(),
+    };
+    if let Some(right) = headers::rewrite_location(location, &rewrite) {
+        fields.insert(LOCATION, right);
     }
 }
 

@@ -227,7 +227,7 @@ pub(super) async fn failed_tls(error: AcceptError, peer: Peer) {
             tracing::info!(target: "spliceway::connections", client = %peer, fault = "client", "TLS handshake failed: {error}");
         }
         AcceptFault::Ours => {
-            tracing::warn!(target: "spliceway::connections", client = %peer, fault = "spliceway", "TLS handshake failed: {error}")
+            tracing::warn!(target: "spliceway::connections", client = %peer, fault = "spliceway", "TLS handshake failed: {error}");
         }
     }
     if let Some(socket) = error.socket {

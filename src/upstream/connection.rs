@@ -145,7 +145,7 @@ async fn start_http2(stream: Stream, server: &Server) -> hyper::Result<http2::Se
     builder.max_header_list_size(u32::try_from(server.heads.bytes).unwrap_or(u32::MAX));
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
     server.tasks.spawn("backend h2 connection", async move {
-        let _ = connection.await;
+        connection.await.ok();
     });
     Ok(sender)
 }
@@ -181,14 +181,14 @@ impl Connection {
             Sender::Http1(mut http1) => {
                 *request.version_mut() = Version::HTTP_11;
                 if te_trailers {
-                    add_te(request.headers_mut(), true);
+                    add_te(request.headers_mut(), Version::HTTP_11);
                 }
                 let response = http1.sender.try_send_request(request).await.map_err(failed)?;
                 Ok(response.map(|body| AnswerBody::new(body, lease, Some(http1))))
             }
             Sender::Http2(mut sender) => {
                 if te_trailers {
-                    add_te(request.headers_mut(), false);
+                    add_te(request.headers_mut(), Version::HTTP_2);
                 }
                 to_http2(&mut request, &lease);
                 let response = sender.try_send_request(request).await.map_err(failed)?;

@@ -178,6 +178,16 @@ impl Conn {
         bytes.as_ref().chunks(1).for_each(|byte| self.send(byte));
     }
 
+    /// Sends `ring` over and over until nothing more is taken for so long; how many bytes were. Not over TLS.
+    pub fn send_until_stalled(&mut self, ring: &[u8], stall: Duration) -> usize {
+        let mut sent = 0;
+        while let Some(n) = self.wire.write_some(&ring[sent % ring.len()..], stall) {
+            sent += n;
+            assert!(sent < 256 << 20, "{}: nothing holds us back", self.who);
+        }
+        sent
+    }
+
     /// Ends our direction: FIN, on TLS after a `close_notify`. Reading goes on.
     pub fn fin(&mut self) {
         self.wire.fin();
@@ -186,6 +196,11 @@ impl Conn {
     /// A bare FIN, on TLS without `close_notify`.
     pub fn cut(&mut self) {
         self.wire.cut();
+    }
+
+    /// From here on its end is a reset: for scripts, whose connection ends with them.
+    pub fn end_with_a_reset(&self) {
+        self.wire.sock().set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     /// Resets the connection. Not after `split` while the other part lives.
