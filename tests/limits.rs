@@ -340,13 +340,16 @@ fn a_backend_that_stops_reading_an_upload_is_a_504_in_time() {
         until_over.lock().unwrap().recv().unwrap_err();
     });
     let proxy = Proxy::before_with(&backend, "timeouts.answer = \"500ms\"", "");
+    let before = proxy.open_files();
     let client = proxy.connect_and_send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n");
     let (mut reader, mut writer) = client.split();
     let sending = std::thread::spawn(move || while writer.try_send([b'a'; 64 << 10]).is_ok() {});
     assert_eq!(reader.read_head().status(), 504);
+    assert_eq!(proxy.request_record(0).text("fault"), "backend");
+    reader.wait_for_any_end();
     drop(reader);
     sending.join().unwrap();
-    assert_eq!(proxy.request_record(0).text("fault"), "backend");
+    proxy.wait_for_open_files(before); // neither connection is kept, although the backend still is there
     proxy.assert_idle();
     drop(over);
 }

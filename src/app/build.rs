@@ -158,3 +158,21 @@ pub(super) fn world(config: &Config, before: &[Arc<Backend>], tasks: &Tasks) -> 
         Err(errors)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    #[allow(clippy::panic)] // it is what is tested
+    async fn a_panic_is_counted_and_ends_its_own_task_only() {
+        let counters = Arc::new(Counters::default());
+        let tasks = tasks(&counters);
+        let (tell, told) = tokio::sync::oneshot::channel();
+        tasks.spawn("breaks", async { panic!("on purpose") });
+        tasks.spawn("lives", async { tell.send(()).expect("the test listens") });
+        told.await.expect("the other task lives");
+        tasks.wait().await;
+        assert_eq!(counters.panics.get(), 1);
+    }
+}

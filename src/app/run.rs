@@ -124,6 +124,9 @@ impl Running {
         }
         if let Ok(Some(admin)) = admin {
             // Not counted among what the drain waits for: it tells of the drain.
+            if let Ok(address) = admin.local_addr() {
+                tracing::info!(%address, "admin listening");
+            }
             let state = admin::State { service: self.shared.shutdown.clone() };
             if let Err(error) = admin::serve(admin, state, Shutdown::new(), &self.backend_tasks) {
                 return Err(StartError(vec![format!("the admin listener: {error}")]));

@@ -97,7 +97,10 @@ pub(super) async fn serve(entry: Arc<Entry>, accepted: Accepted) {
     match http2 {
         Some(true) => serve_http2(&entry, peer, stream, &settings).await,
         Some(false) => serve_http1(&entry, peer, stream, &settings, permit).await,
-        None => respond::silent(peer),
+        None => {
+            respond::silent(peer);
+            lingering_close(stream).await;
+        }
     }
 }
 

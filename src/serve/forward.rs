@@ -159,16 +159,11 @@ impl Sending<'_> {
         connection: ToBackend,
         mut request: Request<RequestBody>,
     ) -> Result<Result<Response<AnswerBody>, SendError>, Failure> {
-        if request.headers().contains_key(EXPECT) {
-            let go_on = self.flow.go_on.clone();
-            hyper::ext::on_informational(&mut request, move |informational| {
-                if informational.status() == StatusCode::CONTINUE {
-                    go_on.cancel();
-                }
-            });
-        }
+        let flow = self.flow.clone();
+        hyper::ext::on_informational(&mut request, move |answer| flow.informed(answer.status()));
         tokio::select! {
             answer = connection.send(request, self.prepared.te_trailers) => Ok(answer),
+            () = self.flow.is_flooded() => Err(Failure::bad_gateway("it sent informational answers without an end")),
             () = self.flow.stands_still(self.answer_time) => {
                 Err(if self.flow.is_owed() { Failure::late_body() } else { Failure::silent("it sent no answer in time") })
             }

@@ -1,11 +1,13 @@
 //! A connection that can take one request: from the pool, or dialled and spoken to in h1 or h2.
 
 use std::fmt;
+use std::time::Duration;
 
 use http::header::{HOST, HeaderValue};
 use http::{Request, Response, Uri, Version};
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::answer::AnswerBody;
 use super::backend::{Lease, Server};
@@ -30,9 +32,23 @@ pub struct Connection {
 
 #[derive(Debug)]
 enum Sender {
-    Http1(http1::SendRequest<RequestBody>),
+    Http1(Http1),
     Http2(http2::SendRequest<RequestBody>),
 }
+
+/// The hold on an h1 connection: its drop ends it.
+#[derive(Debug)]
+pub(super) struct Http1 {
+    pub(super) sender: http1::SendRequest<RequestBody>,
+    /// May carry further requests.
+    pub(super) reusable: bool,
+    /// hyper ends a connection that nobody holds only when its last bytes are written; a server that takes
+    /// none would keep it, and the client's body in it, for as long as it likes.
+    _hold: DropGuard,
+}
+
+/// How long an abandoned connection may take to end by itself, with a close_notify where there is TLS.
+const ABANDONED_TIME: Duration = Duration::from_secs(1);
 
 /// Why a request got no answer.
 #[derive(Debug)]
@@ -94,7 +110,7 @@ fn handshake_error(error: hyper::Error) -> DialError {
 }
 
 /// Starts h1 on `io`, driven by a task of its own.
-pub(super) async fn start_http1<Io>(io: Io, server: &Server) -> hyper::Result<http1::SendRequest<RequestBody>>
+pub(super) async fn start_http1<Io>(io: Io, server: &Server) -> hyper::Result<Http1>
 where
     Io: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
@@ -107,11 +123,19 @@ where
         builder.max_headers(server.heads.count); // hyper's default needs no heap
     }
     let (sender, connection) = builder.handshake(io).await?;
+    let abandoned = CancellationToken::new();
+    let hold = abandoned.clone().drop_guard();
     server.tasks.spawn("backend connection", async move {
-        // Its errors reach whoever waits for an answer on it.
-        connection.await.ok();
+        tokio::select! {
+            biased;
+            _ = connection => {} // its errors reach whoever waits for an answer on it
+            () = async {
+                abandoned.cancelled().await;
+                tokio::time::sleep(ABANDONED_TIME).await;
+            } => {}
+        }
     });
-    Ok(sender)
+    Ok(Http1 { sender, reusable: true, _hold: hold })
 }
 
 async fn start_http2(stream: Stream, server: &Server) -> hyper::Result<http2::SendRequest<RequestBody>> {
@@ -154,13 +178,13 @@ impl Connection {
             SendError { unsent: error.take_message(), error: error.into_error(), reused }
         };
         match sender {
-            Sender::Http1(mut sender) => {
+            Sender::Http1(mut http1) => {
                 *request.version_mut() = Version::HTTP_11;
                 if te_trailers {
                     add_te(request.headers_mut(), Version::HTTP_11);
                 }
-                let response = sender.try_send_request(request).await.map_err(failed)?;
-                Ok(response.map(|body| AnswerBody::new(body, lease, Some(sender))))
+                let response = http1.sender.try_send_request(request).await.map_err(failed)?;
+                Ok(response.map(|body| AnswerBody::new(body, lease, Some(http1))))
             }
             Sender::Http2(mut sender) => {
                 if te_trailers {

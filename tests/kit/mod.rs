@@ -27,7 +27,7 @@ mod wire;
 pub use backend::{Backend, RefusedPort, free_port, http};
 pub use certs::{Authority, Identity, Validity};
 pub use conn::{Body, Conn, Cut, Framing};
-pub use frames::{Frame, Frames, kind};
+pub use frames::{Frame, Frames, frame as raw_frame, kind};
 pub use h2::{H2, H2Answer};
 pub use h2_backend::{Call, H2Backend};
 pub use head::{Head, shown};
