@@ -225,12 +225,14 @@ pub(super) struct Reply {
     source: Source,
     record: Record,
     complete: bool,
+    /// What ended it early, until it is told: hyper drops what it has not written when it hears of it.
+    cut: Option<BodyError>,
     alive: Alive,
 }
 
 impl Reply {
     pub(super) fn new(source: Source, record: Record, alive: Alive) -> Self {
-        let mut reply = Self { source, record, complete: false, alive };
+        let mut reply = Self { source, record, complete: false, cut: None, alive };
         // hyper sends no body to HEAD and does not ask for one.
         reply.complete = reply.is_end_stream() || reply.record.is_head() || matches!(reply.source, Source::Told(_));
         reply
@@ -262,21 +264,30 @@ impl Body for Reply {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let polled = ready!(this.poll_source(cx));
-        match &polled {
-            None => this.complete = true,
+        if let Some(error) = this.cut.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        match ready!(this.poll_source(cx)) {
+            None => {
+                this.complete = true;
+                Poll::Ready(None)
+            }
             Some(Ok(frame)) => {
                 this.record.bytes_out += frame.data_ref().map_or(0, Bytes::len) as u64;
                 this.complete = this.is_end_stream();
+                Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                this.record.blame(Fault::Backend, || format!("its answer was cut short ({})", chain(&**error)));
+                this.record.blame(Fault::Backend, || format!("its answer was cut short ({})", chain(&*error)));
                 if matches!(this.source, Source::Backend { until_close: true, .. }) {
                     this.alive.0.cut.store(true, Ordering::Relaxed);
                 }
+                // Told in the next turn: what came before goes out in this one.
+                this.cut = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
         }
-        Poll::Ready(polled)
     }
 
     fn is_end_stream(&self) -> bool {
