@@ -4,7 +4,8 @@
 //! things that hyper has no word for:
 //! - the head as the client spelled it, for the handshake that we write to the backend ourselves;
 //! - the bytes behind a WebSocket offer, held here until it is known what they are;
-//! - EOF noticed while such bytes wait (RFC 6455 knows no half-close before the answer);
+//! - EOF noticed while such bytes, or a pipelined request, wait (before its answer a client's FIN means
+//!   that it has gone);
 //! - three clocks: for an unfinished head, for an idle connection, for a peer that takes no bytes.
 //!
 //! Invariant: while the input is in step, hyper's buffer is empty when the service is called, so all
@@ -15,7 +16,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -80,8 +81,11 @@ struct State {
     line: Line,
     /// Bytes read from the stream that hyper has not got.
     held: BytesMut,
-    /// A request is being served: no clock runs.
+    /// A request is being served: no clock runs, and what comes is held, since hyper looks for EOF only
+    /// while its own buffer is empty.
     serving: bool,
+    /// Who waits for the service to be done.
+    reader: Option<Waker>,
     /// When the clock in force began.
     since: Instant,
     expired: Option<Clock>,
@@ -113,6 +117,11 @@ impl State {
             }
         }
         (taken, false)
+    }
+
+    /// Whether nothing reaches hyper now.
+    fn holds(&self) -> bool {
+        self.mode == Mode::Gate || (self.mode == Mode::Head && self.serving)
     }
 
     fn start_head(&mut self) {
@@ -147,6 +156,7 @@ impl Tap {
             line: Line::Empty,
             held: BytesMut::new(),
             serving: false,
+            reader: None,
             since: Instant::now(),
             expired: None,
         }));
@@ -218,6 +228,7 @@ impl Tap {
 
     /// Reads into `held` until there is an end, an error, or enough.
     fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        lock(&self.state).reader = Some(cx.waker().clone());
         let mut piece = [0; 4096];
         while lock(&self.state).held.len() < HELD_BYTES {
             let mut read = ReadBuf::new(&mut piece);
@@ -235,7 +246,7 @@ impl Tap {
 impl AsyncRead for Tap {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if lock(&this.state).mode == Mode::Gate {
+        if lock(&this.state).holds() {
             return this.poll_hold(cx);
         }
         let before = buf.filled().len();
@@ -354,6 +365,9 @@ impl TapHandle {
         let mut state = lock(&self.0);
         state.serving = false;
         state.since = Instant::now();
+        if let Some(reader) = state.reader.take() {
+            reader.wake();
+        }
     }
 
     /// Which clock ended the connection, where one did.
@@ -398,6 +412,7 @@ mod tests {
             line: Line::Empty,
             held: BytesMut::new(),
             serving: false,
+            reader: None,
             since: Instant::now(),
             expired: None,
         }
