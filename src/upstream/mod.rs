@@ -7,6 +7,7 @@ mod answer;
 mod backend;
 mod connection;
 mod dial;
+mod hearing;
 mod pool;
 mod replay;
 mod settings;
