@@ -11,95 +11,13 @@ use std::time::{Duration, Instant};
 use kit::*;
 use rustix::process::Signal;
 
-/// What is spoken on each side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Over {
-    client_tls: bool,
-    backend_tls: bool,
-}
-
-const PLAIN: Over = Over { client_tls: false, backend_tls: false };
-const WSS: Over = Over { client_tls: true, backend_tls: false };
-const WSS_BACKEND: Over = Over { client_tls: false, backend_tls: true };
-const BOTH_WSS: Over = Over { client_tls: true, backend_tls: true };
-
-/// A proxy with a test on either side of it. Dropped in this order.
-struct Around {
-    proxy: Proxy,
-    backend: Backend,
-    authority: Authority,
-    over: Over,
-}
-
-impl Around {
-    fn new(over: Over, times: &str) -> Self {
-        let authority = Authority::new();
-        let identity = authority.identity(&["localhost", "127.0.0.1"]);
-        let backend = if over.backend_tls { Backend::by_hand_tls(&identity) } else { Backend::by_hand() };
-        let text = "
-            [timeouts]
-            {times}
-            [[listen]]
-            address = \"127.0.0.1:0\"
-            [[listen]]
-            address = \"127.0.0.1:0\"
-            [[listen.certificate]]
-            chain = \"cert.pem\"
-            key = \"cert.key\"
-            [backend.peer]
-            servers = [\"{backend}\"]
-            {ca}
-            [[route]]
-            backend = \"peer\"";
-        let ca = if over.backend_tls { "ca = \"ca.pem\"" } else { "" };
-        let setup = Proxy::setup(text).put("times", times).put("backend", backend.url()).put("ca", ca);
-        let setup = setup.file("cert.pem", &identity.chain_pem).file("cert.key", &identity.key_pem);
-        let proxy = setup.file("ca.pem", authority.pem()).start();
-        Self { proxy, backend, authority, over }
-    }
-
-    /// A client that has sent nothing yet.
-    fn connect(&self) -> Conn {
-        if self.over.client_tls {
-            Conn::connect_tls(self.proxy.address(1), "localhost", self.authority.client(&["http/1.1"]))
-        } else {
-            self.proxy.connect()
-        }
-    }
-
-    /// A client and the server that agreed with it.
-    fn open(&self) -> (Conn, Conn) {
-        let mut client = self.connect();
-        client.send(Offer::new().bytes());
-        let mut server = self.backend.take();
-        let offer = server.read_head();
-        server.send(answer_101(&offer));
-        assert_eq!(client.read_head().status(), 101);
-        (client, server)
-    }
-
-    /// The first record of a tunnel's end.
-    #[track_caller]
-    fn closed(&self) -> Line {
-        self.proxy.wait_for_message("tunnel closed", 0)
-    }
-
-    /// Asserts who ended the tunnel and how.
-    #[track_caller]
-    fn assert_ended(&self, by: &str, how: &str) -> Line {
-        let line = self.closed();
-        assert_eq!((line.text("ended_by").as_str(), line.text("how").as_str()), (by, how), "{}", line.raw);
-        line
-    }
-}
-
 /// With the default times.
 fn around(over: Over) -> Around {
     Around::new(over, "")
 }
 
-const SHORT_LINGER: &str = "linger = \"400ms\"";
-const LONG_LINGER: &str = "linger = \"60s\"";
+const SHORT_LINGER: &str = "timeouts.linger = \"400ms\"";
+const LONG_LINGER: &str = "timeouts.linger = \"60s\"";
 
 /// Asserts that a time is about that of a clock: not before it, and not long after it.
 #[track_caller]
@@ -591,10 +509,8 @@ fn early_bytes_are_counted_and_heads_are_not() {
 
 #[test]
 fn a_tunnel_outlives_every_clock_of_http() {
-    let around = Around::new(
-        PLAIN,
-        "head = \"200ms\"\nkeep_alive = \"200ms\"\nhandshake = \"500ms\"\nanswer = \"200ms\"\nbetween = \"200ms\"",
-    );
+    let short = |name: &str| format!("timeouts.{name} = \"200ms\"\n");
+    let around = Around::new(PLAIN, &["head", "keep_alive", "handshake", "answer", "between"].map(short).concat());
     let (mut client, mut server) = around.open();
     client.expect_silence(Duration::from_millis(1500));
     client.send("still");
