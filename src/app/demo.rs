@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
@@ -21,7 +22,7 @@ const VALIDITY: Duration = Duration::from_secs(30 * 86400);
 
 /// Runs it until a signal. The error is ready to be shown.
 pub async fn demo(http: SocketAddr, https: SocketAddr) -> Result<(), String> {
-    let tasks = super::build::tasks(&Default::default());
+    let tasks = super::build::tasks(&Arc::default());
     let shutdown = Shutdown::new();
     let backend =
         Backend::start(&tasks, shutdown.clone()).map_err(|error| format!("the demo's backend cannot start: {error}"))?;
@@ -49,8 +50,12 @@ pub async fn demo(http: SocketAddr, https: SocketAddr) -> Result<(), String> {
             }
         }
     });
+    let ending = running.shutdown();
+    tasks.spawn("demo end", async move {
+        ending.draining().await;
+        shutdown.drain(); // its streams end by themselves, and the proxy has nothing to wait for
+    });
     running.serve(None).await;
-    shutdown.drain();
     Ok(())
 }
 

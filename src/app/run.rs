@@ -87,6 +87,11 @@ impl Running {
         &self.addresses
     }
 
+    /// The token of its end.
+    pub fn shutdown(&self) -> Shutdown {
+        self.shared.shutdown.clone()
+    }
+
     /// Serves until a signal, and through the drain.
     pub async fn serve(mut self, reload: Option<Reload>) {
         let mut signals = match Signals::new() {
@@ -94,11 +99,8 @@ impl Running {
             Err(error) => return tracing::error!(fault = "spliceway", %error, "cannot listen to signals"),
         };
         tracing::info!("ready");
-        loop {
-            match signals.next().await {
-                Word::Reload => self.reload(reload.as_ref()),
-                Word::End => break,
-            }
+        while signals.next().await == Word::Reload {
+            self.reload(reload.as_ref());
         }
         self.end(&mut signals).await;
     }
@@ -181,7 +183,7 @@ impl Running {
                 (Some(acceptor), Ok(Some(fresh))) => swaps.push((acceptor, fresh)),
                 (None, Ok(None)) => {}
                 (_, Ok(_)) => {
-                    warnings.push(format!("listener {}: TLS is switched on or off at the next start", old.listen.address))
+                    warnings.push(format!("listener {}: TLS is switched on or off at the next start", old.listen.address));
                 }
                 (_, Err(mut more)) => errors.append(&mut more),
             }
@@ -191,6 +193,14 @@ impl Running {
                 warnings.push(format!("listener {}: opened at the next start", new.listen.address));
             }
         }
+        let old = &self.config;
+        let others = [
+            ("threads", old.threads != config.threads),
+            ("records", old.records != config.records),
+            ("admin", old.admin != config.admin),
+        ];
+        let changed = others.into_iter().filter(|&(_, changed)| changed);
+        warnings.extend(changed.map(|(key, _)| format!("{key}: changes at the next start")));
         let world = world(&config, &self.shared.world.load().backends, &self.backend_tasks).map_err(|more| errors.extend(more));
         let Some(world) = world.ok().filter(|_| errors.is_empty()) else {
             return Err(errors.iter().map(ToString::to_string).collect());
@@ -221,9 +231,9 @@ impl Running {
                 tracing::warn!(connections = shared.tasks.len(), sockets = shared.registry.len(), "the grace is over: what is left is cut");
                 shared.shutdown.now();
                 // The closes of cut tunnels are quick, but for one that waits for its last bytes to be sent.
-                let _ = tokio::time::timeout(Duration::from_millis(200), shared.tasks.wait()).await;
+                tokio::time::timeout(Duration::from_millis(200), shared.tasks.wait()).await.ok();
             }
-            _ = second_end(signals) => tracing::warn!("second signal: ending at once"),
+            () = second_end(signals) => tracing::warn!("second signal: ending at once"),
         }
         let counters = &shared.counters;
         tracing::info!(
@@ -236,11 +246,6 @@ impl Running {
     }
 }
 
-async fn second_end(signals: &mut Signals) -> Word {
-    loop {
-        let word = signals.next().await;
-        if word == Word::End {
-            return word;
-        }
-    }
+async fn second_end(signals: &mut Signals) {
+    while signals.next().await != Word::End {}
 }

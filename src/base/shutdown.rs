@@ -34,6 +34,11 @@ impl Shutdown {
         self.drain.is_cancelled()
     }
 
+    /// Whether the second step has begun.
+    pub fn has_ended(&self) -> bool {
+        self.now.is_cancelled()
+    }
+
     /// Completes when the first step begins. Cancel safe.
     pub async fn draining(&self) {
         self.drain.cancelled().await;

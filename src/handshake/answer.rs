@@ -83,7 +83,7 @@ mod tests {
         #[test]
         fn no_bytes_break_it(bytes in prop::collection::vec(any::<u8>(), 0..300), prefix in any::<bool>()) {
             let head: &[u8] = if prefix { b"HTTP/1.1 101 X\r\n" } else { b"" };
-            let _ = Answer::parse(&[head, &bytes].concat(), 10);
+            Answer::parse(&[head, &bytes].concat(), 10).ok();
         }
     }
 }

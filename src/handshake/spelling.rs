@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName};
 /// Writes a head. `names` are the field names of the wire in order; `fixed` are the hop's own fields,
 /// each written once, at the place of the first line of its name, or first of all.
 ///
-/// Handshake fields are written canonically ([`canonical`]), all others as in `names`, added ones in
+/// Handshake fields are written as the RFC does, all others as in `names`, added ones in
 /// title case.
 pub fn write_head<'a>(
     first_line: &[&[u8]],
@@ -56,16 +56,12 @@ pub fn write_head<'a>(
 
 /// How many lines of `name` came before this one.
 fn nth_of(written: &mut Vec<(HeaderName, usize)>, name: &HeaderName) -> usize {
-    match written.iter_mut().find(|(there, _)| there == name) {
-        Some((_, count)) => {
-            *count += 1;
-            *count - 1
-        }
-        None => {
-            written.push((name.clone(), 1));
-            0
-        }
+    if let Some((_, count)) = written.iter_mut().find(|(there, _)| there == name) {
+        *count += 1;
+        return *count - 1;
     }
+    written.push((name.clone(), 1));
+    0
 }
 
 fn put(out: &mut BytesMut, name: &HeaderName, spelled: Option<&[u8]>, value: &[u8]) {

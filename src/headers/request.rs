@@ -1,6 +1,7 @@
 //! Pure: which requests are refused before any route is asked (RFC 9112 3.2, 6.1; RFC 9113 8.3.1), and
 //! what a good one needs before it goes on. What hyper has refused already does not come here.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use http::header::{COOKIE, HOST};
@@ -84,9 +85,14 @@ pub fn effective_host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a st
     }
 }
 
-/// The target in origin form, byte for byte: path and query, `/` where the URL had none, `*`.
-pub fn origin_target(uri: &Uri) -> &str {
-    uri.path_and_query().map(http::uri::PathAndQuery::as_str).filter(|target| !target.is_empty()).unwrap_or("/")
+/// The target in origin form, byte for byte: path and query, `*`. A URL without a path has `/` (RFC 9112
+/// 3.2.1), also before its query.
+pub fn origin_target(uri: &Uri) -> Cow<'_, str> {
+    match uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str) {
+        "" => "/".into(),
+        query if query.starts_with('?') => format!("/{query}").into(),
+        target => target.into(),
+    }
 }
 
 /// Puts a good head into the one form all that follows relies on: `Host` holds the effective host (RFC
@@ -115,7 +121,7 @@ fn check_target(method: &Method, uri: &Uri) -> Result<(), BadRequest> {
     // An authority without a scheme is the form of CONNECT.
     let complete = uri.scheme().is_some() == uri.authority().is_some();
     let target = origin_target(uri);
-    if web && complete && (target.starts_with(['/', '?']) || is_asterisk(method, uri)) { Ok(()) } else { Err(BadRequest::Target) }
+    if web && complete && (target.starts_with('/') || is_asterisk(method, uri)) { Ok(()) } else { Err(BadRequest::Target) }
 }
 
 fn check_host(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<(), BadRequest> {
@@ -214,6 +220,7 @@ mod tests {
         normalise_request(&uri, &mut headers);
         assert_eq!(headers, head(&[("host", "b:81")]));
         assert_eq!(origin_target(&"http://b".parse().unwrap()), "/");
+        assert_eq!(origin_target(&"http://b?c".parse().unwrap()), "/?c");
     }
 
     #[test]

@@ -15,15 +15,15 @@ pub const LINGER_TIME: Duration = Duration::from_secs(2);
 /// How much is read from it.
 pub const LINGER_BYTES: usize = 64 << 10;
 
-/// Ends `stream` so that what was written arrives: close_notify where there is TLS, FIN, then discards
+/// Ends `stream` so that what was written arrives: `close_notify` where there is TLS, FIN, then discards
 /// input until the peer's FIN, 64 KiB or 2 s.
 pub async fn lingering_close(mut stream: Stream) {
-    let _ = tokio::time::timeout(LINGER_TIME, async {
+    let close = async {
         if stream.shutdown().await.is_err() {
             return;
         }
         let mut left = LINGER_BYTES;
-        let mut waste = [0; 4096];
+        let mut waste = vec![0; 4096]; // on the heap: a task is as large as its largest moment
         while left > 0 {
             let mut buf = ReadBuf::new(&mut waste);
             match poll_fn(|cx| stream.poll_read_raw(cx, &mut buf)).await {
@@ -31,6 +31,6 @@ pub async fn lingering_close(mut stream: Stream) {
                 _ => return,
             }
         }
-    })
-    .await;
+    };
+    tokio::time::timeout(LINGER_TIME, close).await.ok();
 }

@@ -14,10 +14,10 @@ use super::Socket;
 /// Failures are ignored: a connection without these options still works.
 pub fn tune(socket: &Socket) {
     if let Socket::Tcp(tcp) = socket {
-        let _ = tcp.set_nodelay(true);
+        tcp.set_nodelay(true).ok();
         let keepalive =
             TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15)).with_retries(6);
-        let _ = SockRef::from(tcp).set_tcp_keepalive(&keepalive);
+        SockRef::from(tcp).set_tcp_keepalive(&keepalive).ok();
     }
 }
 
@@ -25,7 +25,7 @@ pub fn tune(socket: &Socket) {
 /// wait for [`unsent`] to be 0 first.
 pub fn reset_on_close(socket: &Socket) {
     if let Socket::Tcp(tcp) = socket {
-        let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
+        SockRef::from(tcp).set_linger(Some(Duration::ZERO)).ok();
     }
 }
 

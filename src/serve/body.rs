@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connection::Connection;
 use super::record::{Fault, Record};
@@ -32,9 +32,16 @@ pub(super) struct Flow {
     begun: Instant,
     too_large: AtomicBool,
     broken: AtomicBool,
+    /// The backend waits for bytes that the client has not sent (h1: on h2 both may well wait for the
+    /// other, as gRPC does).
+    owed: AtomicBool,
     /// Given when the backend says 100.
     pub(super) go_on: CancellationToken,
     answered: AtomicBool,
+    /// Given when the answer is over.
+    over: CancellationToken,
+    /// It is not asked for before the backend has spoken.
+    held: AtomicBool,
 }
 
 impl Flow {
@@ -45,8 +52,11 @@ impl Flow {
             begun: Instant::now(),
             too_large: false.into(),
             broken: false.into(),
+            owed: false.into(),
             go_on: CancellationToken::new(),
             answered: false.into(),
+            over: CancellationToken::new(),
+            held: false.into(),
         })
     }
 
@@ -71,9 +81,35 @@ impl Flow {
         self.broken.load(Ordering::Relaxed)
     }
 
-    /// The final answer is here: a body that nobody has asked for yet is not asked for any more.
-    pub(super) fn answered(&self) {
+    /// It is the client that is waited for.
+    pub(super) fn is_owed(&self) -> bool {
+        self.owed.load(Ordering::Relaxed)
+    }
+
+    /// The final answer is here: a body that nobody has asked for yet is not asked for any more. Whether
+    /// that is so: the client may send it all the same, so its connection must end (RFC 9110 section 10.1.1).
+    pub(super) fn answered(&self) -> bool {
         self.answered.store(true, Ordering::Relaxed);
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// To be dropped when the answer is over.
+    pub(super) fn until_over(&self) -> DropGuard {
+        self.over.clone().drop_guard()
+    }
+
+    /// Completes when it is clear whether a client that expects a 100 is asked for its body.
+    async fn is_asked_for(self: Arc<Self>) -> bool {
+        tokio::select! {
+            () = self.go_on.cancelled() => return true,
+            () = self.over.cancelled() => return false,
+            () = sleep(EXPECT_TIME) => {}
+        }
+        if self.answered.load(Ordering::Relaxed) {
+            self.over.cancelled().await;
+            return false;
+        }
+        true
     }
 }
 
@@ -84,20 +120,13 @@ pub(super) struct Upload {
     left: Option<u64>,
     tap: Option<TapHandle>,
     /// `Expect: 100-continue`: hyper says 100 to the client when the body is first polled, so it is not.
-    gate: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    gate: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
 }
 
 impl Upload {
     pub(super) fn new(incoming: Incoming, flow: &Arc<Flow>, limit: Option<u64>, tap: Option<TapHandle>, expects: bool) -> Self {
-        let gate = expects.then(|| {
-            let flow = flow.clone();
-            Box::pin(async move {
-                let asked = tokio::time::timeout(EXPECT_TIME, flow.go_on.cancelled()).await.is_ok();
-                if !asked && flow.answered.load(Ordering::Relaxed) {
-                    std::future::pending::<()>().await;
-                }
-            }) as Pin<Box<dyn Future<Output = ()> + Send>>
-        });
+        flow.held.store(expects, Ordering::Relaxed);
+        let gate = expects.then(|| Box::pin(flow.clone().is_asked_for()) as Pin<Box<dyn Future<Output = bool> + Send>>);
         Self { incoming, flow: flow.clone(), left: limit, tap, gate }
     }
 
@@ -115,10 +144,16 @@ impl Body for Upload {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         if let Some(gate) = &mut this.gate {
-            ready!(gate.as_mut().poll(cx));
+            let asked = ready!(gate.as_mut().poll(cx));
             this.gate = None;
+            if !asked {
+                return Poll::Ready(Some(Err("the answer came before the body was asked for".into())));
+            }
+            this.flow.held.store(false, Ordering::Relaxed);
         }
-        let Some(frame) = ready!(Pin::new(&mut this.incoming).poll_frame(cx)) else {
+        let polled = Pin::new(&mut this.incoming).poll_frame(cx);
+        this.flow.owed.store(polled.is_pending() && this.tap.is_some(), Ordering::Relaxed);
+        let Some(frame) = ready!(polled) else {
             this.ended();
             return Poll::Ready(None);
         };
@@ -176,18 +211,23 @@ impl Drop for Alive {
 /// Where an answer's body comes from.
 pub(super) enum Source {
     Own(Bytes),
+    /// None, but the head of a 304 tells this length. hyper would drop that from an answer without a body;
+    /// of a 304 it asks for none.
+    Told(u64),
     Backend {
         body: AnswerBody,
         /// How long it may be silent, and the clock.
         between: Option<(Duration, Pin<Box<Sleep>>)>,
         /// The client can tell its end only by the close of the connection.
         until_close: bool,
+        /// The request's body waits for the end of this.
+        _upload: Option<DropGuard>,
     },
 }
 
 impl Source {
-    pub(super) fn backend(body: AnswerBody, between: Option<Duration>, until_close: bool) -> Self {
-        Self::Backend { body, between: between.map(|time| (time, Box::pin(sleep(time)))), until_close }
+    pub(super) fn backend(body: AnswerBody, between: Option<Duration>, until_close: bool, upload: Option<DropGuard>) -> Self {
+        Self::Backend { body, between: between.map(|time| (time, Box::pin(sleep(time)))), until_close, _upload: upload }
     }
 }
 
@@ -203,13 +243,14 @@ impl Reply {
     pub(super) fn new(source: Source, record: Record, alive: Alive) -> Self {
         let mut reply = Self { source, record, complete: false, alive };
         // hyper sends no body to HEAD and does not ask for one.
-        reply.complete = reply.is_end_stream() || reply.record.is_head();
+        reply.complete = reply.is_end_stream() || reply.record.is_head() || matches!(reply.source, Source::Told(_));
         reply
     }
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.source {
             Source::Own(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Source::Told(_) => Poll::Ready(None),
             Source::Own(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Source::Backend { body, between, .. } => {
                 let polled = Pin::new(body).poll_frame(cx);
@@ -252,6 +293,7 @@ impl Body for Reply {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Own(bytes) => bytes.is_empty(),
+            Source::Told(_) => false,
             Source::Backend { body, .. } => body.is_end_stream(),
         }
     }
@@ -259,6 +301,7 @@ impl Body for Reply {
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Told(length) => SizeHint::with_exact(*length),
             Source::Backend { body, .. } => body.size_hint(),
         }
     }
@@ -267,7 +310,7 @@ impl Body for Reply {
 impl Drop for Reply {
     fn drop(&mut self) {
         if !self.complete {
-            self.record.blame(Fault::Client, || "the client went away before the answer's end".to_owned());
+            self.record.blame_cut();
         }
     }
 }

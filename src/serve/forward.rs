@@ -8,6 +8,7 @@ use http::{Method, Request, Response, StatusCode, Uri, Version, request};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio_util::sync::DropGuard;
 
 use super::World;
 use super::body::{Alive, Flow, Reply, Source, Upload};
@@ -48,14 +49,20 @@ pub(super) async fn forward(connection: &Arc<Connection>, world: &World, job: Jo
     let cookie = backend.sticky_cookie().and_then(|name| headers::cookie(&prepared.cookies, name).map(str::to_owned));
     let job = Sending { backend, prepared: &prepared, flow: &flow, answer_time: forward.answer_time };
     let outcome = job.send(cookie.as_deref(), parts, body, &mut record).await;
-    flow.answered();
-    match outcome {
+    let unasked = flow.answered();
+    let upload = Some(flow.until_over());
+    let mut answer = match outcome {
         Ok((response, lease)) => {
-            let answered = Answered { route, forward, path, prepared: &prepared, cookie: cookie.as_deref(), version, lease };
+            let cookie = cookie.as_deref();
+            let answered = Answered { route, forward, prepared: &prepared, cookie, version, lease, upload };
             answered.pass(connection, backend, response, record, alive)
         }
         Err(failure) => respond::failure(failure, record, alive),
+    };
+    if unasked && version <= Version::HTTP_11 {
+        respond::close_after(answer.headers_mut());
     }
+    answer
 }
 
 fn upload(
@@ -162,7 +169,9 @@ impl Sending<'_> {
         }
         tokio::select! {
             answer = connection.send(request, self.prepared.te_trailers) => Ok(answer),
-            () = self.flow.stands_still(self.answer_time) => Err(Failure::silent("it sent no answer in time")),
+            () = self.flow.stands_still(self.answer_time) => {
+                Err(if self.flow.is_owed() { Failure::late_body() } else { Failure::silent("it sent no answer in time") })
+            }
         }
     }
 }
@@ -198,17 +207,18 @@ fn copy_of(request: &Request<RequestBody>) -> Request<RequestBody> {
 pub(super) struct Answered<'a> {
     pub(super) route: &'a Route,
     pub(super) forward: &'a Forward,
-    pub(super) path: &'a Normal<'static>,
     pub(super) prepared: &'a Prepared,
     pub(super) cookie: Option<&'a str>,
     pub(super) version: Version,
     pub(super) lease: Lease,
+    /// Lets the request's body go when the answer is over.
+    pub(super) upload: Option<DropGuard>,
 }
 
 impl Answered<'_> {
     /// Passes it on by the law, or refuses it.
     pub(super) fn pass(
-        self,
+        mut self,
         connection: &Connection,
         backend: &Backend,
         response: Response<AnswerBody>,
@@ -224,7 +234,11 @@ impl Answered<'_> {
         laws::response(connection, &self, backend, head.status, &mut head.headers);
         head.version = Version::HTTP_11; // hyper lowers it for a client of 1.0
         let until_close = self.version == Version::HTTP_10 && !head.headers.contains_key(CONTENT_LENGTH);
-        let source = Source::backend(body, self.forward.between_time, until_close);
+        let told = headers::content_length(&head.headers).ok().flatten();
+        let source = match told.filter(|_| head.status == StatusCode::NOT_MODIFIED && self.version <= Version::HTTP_11) {
+            Some(length) => Source::Told(length),
+            None => Source::backend(body, self.forward.between_time, until_close, self.upload.take()),
+        };
         Response::from_parts(head, Reply::new(source, record, alive))
     }
 }

@@ -75,6 +75,15 @@ impl Record {
         self.method == Method::HEAD
     }
 
+    /// Notes that the answer was not taken to its end: by the client, or by us when the grace is over.
+    pub(super) fn blame_cut(&mut self) {
+        if self.shared.shutdown.has_ended() {
+            self.blame(Fault::Us, || "the process ended before the answer did".to_owned());
+        } else {
+            self.blame(Fault::Client, || "the client went away before the answer's end".to_owned());
+        }
+    }
+
     /// Notes what went wrong; the first word stands.
     pub(super) fn blame(&mut self, fault: Fault, why: impl FnOnce() -> String) {
         if self.fault.is_none() {
@@ -95,7 +104,7 @@ impl Drop for Record {
         }
         self.shared.counters.requests.add();
         if self.status.is_none() {
-            self.blame(Fault::Client, || "the client went away before the answer".to_owned());
+            self.blame_cut();
         }
         if !self.shared.records {
             return;

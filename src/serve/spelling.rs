@@ -33,7 +33,7 @@ pub(super) fn canonical() -> &'static Extensions {
             async { Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())) }
         });
         // The first poll parses all there is and calls the service; how it goes on does not matter.
-        let _ = http1::Builder::new().preserve_header_case(true).serve_connection(Canned(HEAD), service).now_or_never();
+        drop(http1::Builder::new().preserve_header_case(true).serve_connection(Canned(HEAD), service).now_or_never());
         parsed.into_inner()
     })
 }

@@ -54,8 +54,8 @@ pub(super) struct Takeover {
     client: String,
 }
 
-/// A backend's word on a handshake.
-struct Word {
+/// What a backend said to a handshake.
+struct Said {
     answer: Answer,
     stream: Stream,
     /// The head as it came, and what came behind it.
@@ -79,13 +79,13 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
     let deadline = Instant::now() + forward.handshake_time;
     let asking = Asking { offer: &offer, parts: &parts, prepared: &prepared, raw: raw.as_deref(), key: key.as_deref(), world };
     let asked = timeout_at(deadline, asking.ask(backend, cookie.as_deref(), &mut record)).await;
-    let (word, lease) = match asked.unwrap_or_else(|_| Err(Failure::silent("it did not answer the WebSocket handshake in time")))
+    let (said, lease) = match asked.unwrap_or_else(|_| Err(Failure::silent("it did not answer the WebSocket handshake in time")))
     {
-        Ok(word) => word,
+        Ok(said) => said,
         Err(failure) => return respond::failure(failure, record, alive),
     };
-    if word.answer.status != StatusCode::SWITCHING_PROTOCOLS {
-        let Word { stream, head, behind, .. } = word;
+    if said.answer.status != StatusCode::SWITCHING_PROTOCOLS {
+        let Said { stream, head, behind, .. } = said;
         let read = [head, behind].concat().into();
         let response = match timeout_at(deadline, replay(lease.clone(), stream, read)).await {
             Ok(Ok(response)) => response,
@@ -93,15 +93,16 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
             Err(_) => return respond::failure(Failure::silent("its answer stopped within its head"), record, alive),
         };
         let version = Version::HTTP_11;
-        let answered = Answered { route, forward, path, prepared: &prepared, cookie: cookie.as_deref(), version, lease };
+        let answered = Answered { route, forward, prepared: &prepared, cookie: cookie.as_deref(), version, lease, upload: None };
         return answered.pass(connection, backend, response, record, alive);
     }
-    let Word { answer, mut stream, behind, .. } = word;
+    let Said { answer, mut stream, behind, .. } = said;
     let mut agreement = match offer.agree(&parts.headers, key.as_deref(), answer) {
         Ok(agreement) => agreement,
         Err(disagreement) => return respond::failure(disagreement.into(), record, alive),
     };
     headers::strip_response(agreement.headers_mut());
+    laws::put_cookies_right(route, forward, agreement.headers_mut());
     laws::add_sticky(connection, backend, cookie.as_deref(), &lease, agreement.headers_mut());
     route.response_headers.apply(agreement.headers_mut());
     stream.unread(behind);
@@ -118,7 +119,7 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
 fn own_key() -> String {
     let mut random = [0; 16];
     // Cannot fail for 16 bytes once the kernel's pool is ready, and blocks before (getrandom(2)).
-    let _ = getrandom(&mut random, GetRandomFlags::empty());
+    getrandom(&mut random, GetRandomFlags::empty()).ok();
     fresh_key(random)
 }
 
@@ -133,16 +134,16 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    /// Asks servers in turn until one says a word. A server that cannot be dialled, or closes before the
+    /// Asks servers in turn until one says something. A server that cannot be dialled, or closes before the
     /// first byte, has not seen the handshake or does not want it: the next one is asked.
-    async fn ask(&self, backend: &Backend, cookie: Option<&str>, record: &mut Record) -> Result<(Word, Lease), Failure> {
+    async fn ask(&self, backend: &Backend, cookie: Option<&str>, record: &mut Record) -> Result<(Said, Lease), Failure> {
         let mut tried = Vec::new();
         let mut last = Failure::bad_gateway("the backend has no server");
         while let Some(lease) = backend.pick(cookie, &tried) {
             record.server = Some(lease.server_name().clone());
             match lease.dial().await {
                 Ok(stream) => match self.converse(stream, &lease).await {
-                    Ok(word) => return Ok((word, lease)),
+                    Ok(said) => return Ok((said, lease)),
                     Err(Silence::Closed(why)) => last = Failure::bad_gateway(why),
                     Err(Silence::Nonsense(error)) => return Err(error.into()),
                 },
@@ -154,12 +155,12 @@ impl Asking<'_> {
     }
 
     /// Writes the offer and reads the head of the answer; answers before the final one are passed over.
-    async fn converse(&self, mut stream: Stream, lease: &Lease) -> Result<Word, Silence> {
+    async fn converse(&self, mut stream: Stream, lease: &Lease) -> Result<Said, Silence> {
         let mut fields = self.parts.headers.clone();
         fields.insert(HOST, self.prepared.host_for(lease));
         let offer = self.offer.request_head(&self.prepared.target, &mut fields, self.raw, self.key);
-        stream.write_all(&offer).await.map_err(Silence::closed)?;
-        stream.flush().await.map_err(Silence::closed)?;
+        stream.write_all(&offer).await.map_err(|error| Silence::closed(&error))?;
+        stream.flush().await.map_err(|error| Silence::closed(&error))?;
         let heads = &self.world.settings.heads;
         let mut read = BytesMut::with_capacity(1024);
         let mut passed = 0;
@@ -167,7 +168,7 @@ impl Asking<'_> {
             let seen = read.len();
             let n = match stream.read_buf(&mut read).await {
                 Ok(n) => n,
-                Err(error) if passed + seen == 0 => return Err(Silence::closed(error)),
+                Err(error) if passed + seen == 0 => return Err(Silence::closed(&error)),
                 Err(error) => return Err(AnswerError::Malformed(format!("it broke off: {error}")).into()),
             };
             if n == 0 && passed + seen == 0 {
@@ -181,7 +182,7 @@ impl Asking<'_> {
                 let Some((answer, length)) = Answer::parse(&read, heads.count)? else { break };
                 let head = read.split_to(length).freeze();
                 if !answer.status.is_informational() || answer.status == StatusCode::SWITCHING_PROTOCOLS {
-                    return Ok(Word { answer, stream, head, behind: read.freeze() });
+                    return Ok(Said { answer, stream, head, behind: read.freeze() });
                 }
                 passed += length;
                 from = 0;
@@ -198,14 +199,14 @@ fn ends_a_line(bytes: Option<&[u8]>) -> bool {
     bytes.is_some_and(|bytes| memchr::memchr(b'\n', bytes).is_some())
 }
 
-/// Why a server said no word.
+/// Why a server said nothing.
 enum Silence {
     Closed(String),
     Nonsense(AnswerError),
 }
 
 impl Silence {
-    fn closed(error: std::io::Error) -> Self {
+    fn closed(error: &std::io::Error) -> Self {
         Self::Closed(format!("it broke the connection before an answer to the handshake ({error})"))
     }
 }
@@ -234,8 +235,8 @@ pub(super) async fn tunnel(
         Ok(()) => Tunnel::new(stream, backend).run(linger, &session.traffic, &shared.shutdown).await,
         Err(_) => Ended { by: By::Client, how: How::Reset },
     };
+    drop((lease, permit)); // held until here: capacity returns with the last byte, and before the record says so
     record::closed(&shared, session, &client, ended);
-    drop((lease, permit)); // held until here: capacity returns with the last byte
 }
 
 /// Writes the 101, and lets go of it.

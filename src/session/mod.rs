@@ -28,10 +28,13 @@ pub struct Session {
     pub traffic: Traffic,
 }
 
+/// One part of the registry.
+type Shard = HashMap<SessionId, Arc<Session>>;
+
 /// Every live tunnel of the process.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
-    shards: Arc<[Mutex<HashMap<SessionId, Arc<Session>>>; SHARDS]>,
+    shards: Arc<[Mutex<Shard>; SHARDS]>,
 }
 
 impl Registry {
@@ -56,7 +59,7 @@ impl Registry {
     }
 
     #[allow(clippy::cast_possible_truncation)] // a remainder of 16
-    fn shard(&self, id: SessionId) -> Option<MutexGuard<'_, HashMap<SessionId, Arc<Session>>>> {
+    fn shard(&self, id: SessionId) -> Option<MutexGuard<'_, Shard>> {
         let shard = self.shards.get((id.number() % SHARDS as u64) as usize)?;
         Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
     }

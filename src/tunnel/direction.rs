@@ -61,10 +61,15 @@ impl Direction {
         self.state == State::Done
     }
 
+    /// The sender is lost, and the receiver has all that was read.
+    pub(super) fn has_lost_its_sender(&self) -> bool {
+        self.is_done() && self.how.is_some_and(How::is_loss)
+    }
+
     /// Tells the receiver of the end, where it has all bytes and has not been told: once, without waiting.
     pub(super) fn poll_last_word(&self, cx: &mut Context<'_>, to: &mut Stream) {
         if self.state == State::Open && self.waiting.is_empty() {
-            let _ = Pin::new(to).poll_shutdown(cx);
+            drop(Pin::new(to).poll_shutdown(cx));
         }
     }
 

@@ -17,9 +17,9 @@ pub enum By {
 /// In which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
-    /// A FIN (under TLS with close_notify).
+    /// A FIN (under TLS with `close_notify`).
     Fin,
-    /// Under TLS: a FIN without close_notify. Everyday life.
+    /// Under TLS: a FIN without `close_notify`. Everyday life.
     Unclean,
     /// A reset.
     Reset,

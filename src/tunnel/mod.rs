@@ -135,11 +135,7 @@ impl Tunnel {
 
     /// Both directions are through, or one side is lost and the other has all its bytes.
     fn is_over(&self) -> bool {
-        (self.up.is_done() && self.down.is_done()) || self.lost(&self.up) || self.lost(&self.down)
-    }
-
-    fn lost(&self, direction: &Direction) -> bool {
-        direction.is_done() && direction.how().is_some_and(How::is_loss)
+        (self.up.is_done() && self.down.is_done()) || self.up.has_lost_its_sender() || self.down.has_lost_its_sender()
     }
 
     async fn close(mut self) -> Ended {

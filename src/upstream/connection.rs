@@ -109,7 +109,7 @@ where
     let (sender, connection) = builder.handshake(io).await?;
     server.tasks.spawn("backend connection", async move {
         // Its errors reach whoever waits for an answer on it.
-        let _ = connection.await;
+        connection.await.ok();
     });
     Ok(sender)
 }
@@ -121,7 +121,7 @@ async fn start_http2(stream: Stream, server: &Server) -> hyper::Result<http2::Se
     builder.max_header_list_size(u32::try_from(server.heads.bytes).unwrap_or(u32::MAX));
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
     server.tasks.spawn("backend h2 connection", async move {
-        let _ = connection.await;
+        connection.await.ok();
     });
     Ok(sender)
 }

@@ -198,6 +198,11 @@ impl Conn {
         self.wire.cut();
     }
 
+    /// From here on its end is a reset: for scripts, whose connection ends with them.
+    pub fn end_with_a_reset(&self) {
+        self.wire.sock().set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
     /// Resets the connection. Not after `split` while the other part lives.
     pub fn reset(self) {
         self.wire.sock().set_linger(Some(Duration::ZERO)).unwrap();
@@ -265,6 +270,16 @@ impl Conn {
             self.must_have_more(deadline, &format!("{count} bytes"));
         }
         self.unread.drain(..count).collect()
+    }
+
+    /// Exactly so many bytes, or how the other side ended before.
+    #[track_caller]
+    pub fn try_read_exact(&mut self, count: usize) -> Result<Vec<u8>, End> {
+        let deadline = Instant::now() + self.limit;
+        while self.unread.len() < count {
+            self.more(deadline, &format!("{count} bytes"))?;
+        }
+        Ok(self.unread.drain(..count).collect())
     }
 
     /// Asserts that exactly these bytes come next.

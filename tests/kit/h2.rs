@@ -78,7 +78,8 @@ impl H2 {
                 stream.send_trailers(trailers)?;
             }
             let (head, body) = answer.await?.into_parts();
-            let (body, trailers) = read(body).await?;
+            let mut body = body;
+            let (body, trailers) = read(&mut body).await?;
             Ok(H2Answer { status: head.status, headers: head.headers, body, trailers })
         })
     }
@@ -102,7 +103,8 @@ impl H2 {
     }
 }
 
-async fn read(mut body: RecvStream) -> Result<(Vec<u8>, Option<HeaderMap>), h2::Error> {
+/// A body to its end, and its trailers.
+pub(super) async fn read(body: &mut RecvStream) -> Result<(Vec<u8>, Option<HeaderMap>), h2::Error> {
     let mut bytes = Vec::new();
     while let Some(part) = body.data().await {
         let part = part?;

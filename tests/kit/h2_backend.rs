@@ -1,0 +1,128 @@
+//! A server behind the proxy that speaks HTTP/2, on the `h2` crate: one async script per request.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::{HeaderMap, Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio_rustls::TlsAcceptor;
+
+use super::Identity;
+
+/// A server on a port of its own. Its drop ends it. A script that fails resets its stream.
+pub struct H2Backend {
+    _runtime: Runtime,
+    address: SocketAddr,
+    scheme: &'static str,
+    connections: Arc<AtomicUsize>,
+}
+
+/// One request and the way to answer it.
+pub struct Call {
+    /// Its head and body.
+    pub request: Request<RecvStream>,
+    /// To answer it.
+    pub respond: SendResponse<Bytes>,
+}
+
+impl Call {
+    /// The rest of the body, and its trailers.
+    pub async fn read(&mut self) -> (Vec<u8>, Option<HeaderMap>) {
+        super::h2::read(self.request.body_mut()).await.expect("a whole request")
+    }
+
+    /// Answers with this body.
+    pub fn answer(&mut self, body: &'static str) {
+        let mut stream = self.respond.send_response(Response::new(()), false).expect("a stream");
+        stream.send_data(Bytes::from_static(body.as_bytes()), true).expect("a stream");
+    }
+}
+
+impl H2Backend {
+    /// Without TLS, by prior knowledge.
+    pub fn scripted<F, Fut>(script: F) -> Self
+    where
+        F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        Self::serve("h2c", None, script)
+    }
+
+    /// Over TLS; it takes h2 alone by ALPN.
+    pub fn scripted_tls<F, Fut>(identity: &Identity, script: F) -> Self
+    where
+        F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        Self::serve("https", Some(identity.server_config_alpn(&["h2"]).into()), script)
+    }
+
+    fn serve<F, Fut>(scheme: &'static str, tls: Option<TlsAcceptor>, script: F) -> Self
+    where
+        F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&connections);
+        runtime.spawn(async move {
+            while let Ok((tcp, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(connection(tcp, tls.clone(), script.clone()));
+            }
+        });
+        Self { _runtime: runtime, address, scheme, connections }
+    }
+
+    /// As a config names it.
+    pub fn url(&self) -> String {
+        format!("{}://{}", self.scheme, self.address)
+    }
+
+    /// The same with a name in place of the address.
+    pub fn url_as(&self, host: &str) -> String {
+        format!("{}://{host}:{}", self.scheme, self.address.port())
+    }
+
+    /// How many connections it has had.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+async fn connection<F, Fut>(tcp: TcpStream, tls: Option<TlsAcceptor>, script: F)
+where
+    F: Fn(Call) -> Fut,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    match tls {
+        None => streams(tcp, script).await,
+        Some(tls) => {
+            // A TLS handshake that fails is its client's to tell.
+            if let Ok(stream) = tls.accept(tcp).await {
+                streams(stream, script).await;
+            }
+        }
+    }
+}
+
+async fn streams<S, F, Fut>(stream: S, script: F)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Fn(Call) -> Fut,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+    while let Some(Ok((request, respond))) = connection.accept().await {
+        tokio::spawn(script(Call { request, respond }));
+    }
+}
