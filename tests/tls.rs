@@ -250,10 +250,9 @@ fn sni(name: &str, of: usize) {
     let authority = Authority::new();
     let identities = names.map(|names| authority.identity(names));
     let backend = Backend::http(200, "inside");
-    let mut text = "[[route]]\nbackend = \"{backend}\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n".to_owned();
-    for n in 0..identities.len() {
-        text += &format!("[[listen.certificate]]\nchain = \"{n}.pem\"\nkey = \"{n}.key\"\n");
-    }
+    let route = "[[route]]\nbackend = \"{backend}\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n";
+    let certificate = |n: usize| format!("[[listen.certificate]]\nchain = \"{n}.pem\"\nkey = \"{n}.key\"\n");
+    let text = route.to_owned() + &(0..identities.len()).map(certificate).collect::<String>();
     let mut setup = Proxy::setup(&text).put("backend", backend.url());
     for (n, identity) in identities.iter().enumerate() {
         setup = setup.file(&format!("{n}.pem"), &identity.chain_pem).file(&format!("{n}.key"), &identity.key_pem);
@@ -307,7 +306,7 @@ rows! { garbage_on_the_tls_port_is_refused {
     garbage_on_the_tls_port_is_refused_a_spoilt_hello: spoilt_hello(), true;
 }}
 
-/// A ClientHello whose inside is not what its lengths say.
+/// A `ClientHello` whose inside is not what its lengths say.
 fn spoilt_hello() -> Vec<u8> {
     let mut hello = client_hello();
     hello[43] = 0xff; // the length of its session id, at most 32 (RFC 8446, 4.1.2)
