@@ -303,3 +303,24 @@ fn five_hundred_tunnels_die_in_every_way_and_leave_nothing(over: Over) {
     client.send("there");
     server.expect("there");
 }
+
+#[test]
+fn tunnels_that_come_and_go_leave_no_memory_behind() {
+    const MANY: usize = 1000;
+    let _alone = alone();
+    let around = Around::new(PLAIN, "threads = 1");
+    let come_and_go = || {
+        for _ in 0..MANY {
+            let (mut client, mut server) = around.open();
+            client.fin();
+            server.expect_fin();
+            server.fin();
+            client.expect_fin();
+        }
+        around.proxy.resident()
+    };
+    let first = come_and_go();
+    let more = come_and_go().saturating_sub(first);
+    eprintln!("{MANY} tunnels after {MANY} others: {} KiB more", more / KIB);
+    assert!(more < 256 * KIB, "{more} bytes, {} for each", more / MANY as u64);
+}
