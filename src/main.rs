@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use spliceway::app::{self, App, Reload};
 use spliceway::cli::{Command, Log, LogFormat, Words};
@@ -13,6 +14,9 @@ use tracing_subscriber::EnvFilter;
 const FAILED: u8 = 1;
 /// The configuration, or a word typed, is wrong.
 const WRONG: u8 = 2;
+
+/// For tasks that were cut off to write their records.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// What ends the process early: its exit code, and words for a person.
 type Failure = (u8, String);
@@ -25,7 +29,7 @@ fn main() -> ExitCode {
         Command::Run { listen, to, .. } => run_quick(listen.as_deref(), to.as_deref(), &words.log),
         Command::Demo { http, https } => runtime(None).and_then(|runtime| {
             logging(&words.log);
-            runtime.block_on(app::demo(http, https)).map_err(|error| (FAILED, format!("error: {error}")))
+            complete(runtime, app::demo(http, https))
         }),
     };
     let Err((code, text)) = outcome else { return ExitCode::SUCCESS };
@@ -70,7 +74,17 @@ fn run_quick(listen: Option<&str>, to: Option<&str>, log: &Log) -> Result<(), Fa
 fn run(config: Config, log: &Log, reload: Option<Reload>) -> Result<(), Failure> {
     logging(log);
     let app = App::build(config).map_err(|errors| (WRONG, errors.to_string()))?;
-    runtime(app.threads())?.block_on(app::run(app, reload)).map_err(|error| (FAILED, format!("error: {error}")))
+    complete(runtime(app.threads())?, app::run(app, reload))
+}
+
+/// Runs to the end. A name that is still being resolved does not hold up the exit.
+fn complete<E: std::fmt::Display>(
+    runtime: tokio::runtime::Runtime,
+    work: impl Future<Output = Result<(), E>>,
+) -> Result<(), Failure> {
+    let outcome = runtime.block_on(work).map_err(|error| (FAILED, format!("error: {error}")));
+    runtime.shutdown_timeout(LAST_WORDS);
+    outcome
 }
 
 fn runtime(threads: Option<usize>) -> Result<tokio::runtime::Runtime, Failure> {

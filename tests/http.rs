@@ -447,13 +447,13 @@ const EXPECTING: &[&str] = &["Host: a", "Content-Length: 5", "Expect: 100-contin
 
 #[test]
 fn the_body_is_not_asked_for_before_the_backend_says_100() {
-    let (heard, waiting) = channel();
+    let (told, waiting) = channel();
     let (go, going) = channel();
     let going = std::sync::Mutex::new(going);
     let backend = Backend::scripted(move |conn, _| {
         let head = conn.read_head();
         head.assert_line("Expect: 100-continue");
-        heard.send(()).unwrap();
+        told.send(()).unwrap();
         going.lock().unwrap().recv().unwrap();
         conn.send("HTTP/1.1 100 Continue\r\n\r\n");
         assert_eq!(conn.read_body(&head).text(), "hello");

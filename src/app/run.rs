@@ -193,6 +193,14 @@ impl Running {
                 warnings.push(format!("listener {}: opened at the next start", new.listen.address));
             }
         }
+        let old = &self.config;
+        let others = [
+            ("threads", old.threads != config.threads),
+            ("records", old.records != config.records),
+            ("admin", old.admin != config.admin),
+        ];
+        let changed = others.into_iter().filter(|&(_, changed)| changed);
+        warnings.extend(changed.map(|(key, _)| format!("{key}: changes at the next start")));
         let world = world(&config, &self.shared.world.load().backends, &self.backend_tasks).map_err(|more| errors.extend(more));
         let Some(world) = world.ok().filter(|_| errors.is_empty()) else {
             return Err(errors.iter().map(ToString::to_string).collect());

@@ -47,6 +47,7 @@ pub(super) fn serve(root: &Section<'_>) -> (serve::Settings, RouteTimes) {
 fn timeouts(section: Section<'_>, times: &mut serve::Times) -> RouteTimes {
     times.head = section.duration("head", times.head);
     times.keep_alive = section.duration("keep_alive", times.keep_alive);
+    times.send = section.duration("send", times.send);
     times.tls = section.duration("tls", times.tls);
     let or_zero = |name, default| section.ask(name).and_then(|entry| entry.duration_or_zero()).unwrap_or(default);
     times.linger = or_zero("linger", times.linger);

@@ -23,7 +23,7 @@ pub async fn lingering_close(mut stream: Stream) {
             return;
         }
         let mut left = LINGER_BYTES;
-        let mut waste = [0; 4096];
+        let mut waste = vec![0; 4096]; // on the heap: a task is as large as its largest moment
         while left > 0 {
             let mut buf = ReadBuf::new(&mut waste);
             match poll_fn(|cx| stream.poll_read_raw(cx, &mut buf)).await {

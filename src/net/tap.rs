@@ -84,11 +84,14 @@ struct State {
     /// A request is being served: no clock runs, and what comes is held, since hyper looks for EOF only
     /// while its own buffer is empty.
     serving: bool,
-    /// Who waits for the service to be done.
-    reader: Option<Waker>,
     /// When the clock in force began.
     since: Instant,
     expired: Option<Clock>,
+    /// The request line alone is longer than a head may be.
+    long_line: bool,
+    /// Who waits for input while a request is served. hyper does not ask again by itself when the answer
+    /// is out and its last read is still pending, and then no clock would run and what is held would stay.
+    reader: Option<Waker>,
 }
 
 impl State {
@@ -124,6 +127,11 @@ impl State {
         self.mode == Mode::Gate || (self.mode == Mode::Head && self.serving)
     }
 
+    /// Whether the request line fills more than `bytes` by itself.
+    fn is_line_longer_than(&self, bytes: usize) -> bool {
+        self.head.get(..bytes).is_some_and(|start| !start.contains(&b'\n'))
+    }
+
     fn start_head(&mut self) {
         self.mode = Mode::Head;
         self.line = Line::Empty;
@@ -138,6 +146,7 @@ pub struct Tap {
     stream: Stream,
     state: Arc<Mutex<State>>,
     times: TapTimes,
+    longest_line: usize,
     clock: Option<Pin<Box<Sleep>>>,
     /// Runs while the peer takes nothing.
     stall: Option<Pin<Box<Sleep>>>,
@@ -156,12 +165,20 @@ impl Tap {
             line: Line::Empty,
             held: BytesMut::new(),
             serving: false,
-            reader: None,
             since: Instant::now(),
             expired: None,
+            long_line: false,
+            reader: None,
         }));
         let handle = TapHandle(state.clone());
-        (Self { stream, state, times, clock: None, stall: None }, handle)
+        (Self { stream, state, times, longest_line: usize::MAX, clock: None, stall: None }, handle)
+    }
+
+    /// Ends the connection for a request line beyond this many bytes, before hyper calls the whole head
+    /// too large: the client is to be told that it was the target.
+    #[must_use]
+    pub fn with_longest_line(self, bytes: usize) -> Self {
+        Self { longest_line: bytes, ..self }
     }
 
     /// For a connection without h1 heads: only the clock of sending runs.
@@ -188,9 +205,10 @@ impl Tap {
 
     fn poll_clock(&mut self, cx: &mut Context<'_>) -> Poll<Clock> {
         let (which, deadline) = {
-            let state = lock(&self.state);
+            let mut state = lock(&self.state);
             if state.serving {
-                return Poll::Pending; // hyper reads again when the answer is out
+                state.reader = Some(cx.waker().clone());
+                return Poll::Pending; // read again when the answer is out
             }
             let begun = !state.head.is_empty();
             if begun { (Clock::Head, state.since + self.times.head) } else { (Clock::Idle, state.since + self.times.keep_alive) }
@@ -270,10 +288,16 @@ impl AsyncRead for Tap {
         let fresh = buf.filled().get(before..).unwrap_or_default();
         match state.mode {
             Mode::Head if !fresh.is_empty() => {
-                if state.head.is_empty() && !state.serving {
+                let begun = !state.head.is_empty();
+                let (taken, whole) = state.scan(fresh);
+                // Empty lines before a head are none: an idle connection stays idle.
+                if !begun && !state.head.is_empty() && !state.serving {
                     state.since = Instant::now();
                 }
-                let (taken, whole) = state.scan(fresh);
+                if state.is_line_longer_than(this.longest_line) {
+                    state.long_line = true;
+                    return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+                }
                 if whole {
                     state.mode = Mode::Delivered;
                     let rest = fresh.get(taken..).unwrap_or_default();
@@ -370,6 +394,11 @@ impl TapHandle {
         }
     }
 
+    /// Whether the connection ended for a request line that is too long.
+    pub fn had_long_line(&self) -> bool {
+        lock(&self.0).long_line
+    }
+
     /// Which clock ended the connection, where one did.
     pub fn expired(&self) -> Option<Clock> {
         lock(&self.0).expired
@@ -412,9 +441,10 @@ mod tests {
             line: Line::Empty,
             held: BytesMut::new(),
             serving: false,
-            reader: None,
             since: Instant::now(),
             expired: None,
+            long_line: false,
+            reader: None,
         }
     }
 
@@ -487,6 +517,33 @@ mod tests {
         assert_eq!(tap.read(&mut buf).await.expect_err("slow").kind(), io::ErrorKind::TimedOut);
         assert_eq!((start.elapsed().as_secs(), handle.expired()), (10, Some(Clock::Head)));
         client.write_all(b"x").await.expect("still open");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_idle_clock_runs_after_an_answer_though_the_read_was_pending_before() {
+        let (mut client, mut tap, handle) = pair();
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("sent");
+        let mut buf = [0; 99];
+        assert_eq!(tap.read(&mut buf).await.expect("a head"), 18);
+        handle.request(false, false);
+        let start = Instant::now();
+        let waiting = async move { tap.read(&mut [0; 9]).await.expect_err("idle").kind() };
+        let answering = async {
+            tokio::time::sleep(Duration::from_secs(100)).await;
+            handle.answered();
+        };
+        assert_eq!(tokio::join!(waiting, answering).0, io::ErrorKind::TimedOut);
+        assert_eq!((start.elapsed().as_secs(), handle.expired()), (175, Some(Clock::Idle)));
+    }
+
+    #[tokio::test]
+    async fn a_request_line_longer_than_allowed_is_told_from_a_large_head() {
+        for (head, long) in [(format!("GET /{} HTTP/1.1\r\n", "a".repeat(60)), true), ("GET / HTTP/1.1\r\n".repeat(5), false)] {
+            let (mut client, tap, handle) = pair();
+            let mut tap = tap.with_longest_line(50);
+            client.write_all(head.as_bytes()).await.expect("sent");
+            assert_eq!((tap.read(&mut [0; 200]).await.is_err(), handle.had_long_line()), (long, long));
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -257,6 +257,8 @@ mod tests {
         assert!(readings("/a/..;x/b").contains(&"/b".to_owned()));
         assert!(readings("/a/b/..%2F..%5Cc").contains(&"/c".to_owned()));
         assert!(readings("/a/;x/b").contains(&"/a/b".to_owned()));
+        // A server behind another that decodes `%3B` cuts there.
+        assert!(readings("/a/..%3Bx/b").contains(&"/b".to_owned()));
         // A parameter ends at the escaped slash, or does not.
         assert!(readings("/a;x%2Fb/c").contains(&"/a/c".to_owned()));
         assert!(readings("/a;x%2Fb/c").contains(&"/a/b/c".to_owned()));

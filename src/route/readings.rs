@@ -20,7 +20,7 @@ impl Signs {
     const PARAMETERS: Self = Self(1 << 3);
     const DOUBLE_SLASH: Self = Self(1 << 4);
     const ESCAPED_DELIMITER: Self = Self(1 << 5);
-    /// Only a choice: parameters are cut after escapes were decoded too.
+    /// Only a choice: parameters are cut after escapes were decoded too, that of `;` among them.
     const PARAMETERS_LAST: Self = Self(1 << 6);
     const SLASHES: Self = Self(0b111);
 
@@ -35,6 +35,7 @@ impl Signs {
                 (b'/', [b'/', ..]) => Self::DOUBLE_SLASH.0,
                 (b'%', [b'2', b'F', ..]) => Self::ESCAPED_SLASH.0,
                 (b'%', [b'5', b'C', ..]) => Self::ESCAPED_BACKSLASH.0,
+                (b'%', [b'3', b'B', ..]) => Self::ESCAPED_DELIMITER.0 | Self::PARAMETERS.0,
                 (b'%', [high, low, ..]) if escaped_delimiter(*high, *low).is_some() => Self::ESCAPED_DELIMITER.0,
                 _ => 0,
             };
@@ -62,7 +63,7 @@ impl Signs {
             // Each of the others can leave two slashes side by side.
             self.0 |= Self::DOUBLE_SLASH.0;
         }
-        if self.has_any(Self::SLASHES) && self.has_any(Self::PARAMETERS) {
+        if self.has_any(Self(Self::SLASHES.0 | Self::ESCAPED_DELIMITER.0)) && self.has_any(Self::PARAMETERS) {
             self.0 |= Self::PARAMETERS_LAST.0;
         }
         self
@@ -89,11 +90,11 @@ impl Signs {
                 path = path.replace(spelling, "/");
             }
         }
-        if self.has_any(Self::PARAMETERS_LAST) {
-            path = without_parameters(&path);
-        }
         if self.has_any(Self::ESCAPED_DELIMITER) {
             path = with_delimiters(&path);
+        }
+        if self.has_any(Self::PARAMETERS_LAST) {
+            path = without_parameters(&path);
         }
         if self.has_any(Self::DOUBLE_SLASH) {
             path = with_single_slashes(&path);

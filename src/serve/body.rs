@@ -32,6 +32,9 @@ pub(super) struct Flow {
     begun: Instant,
     too_large: AtomicBool,
     broken: AtomicBool,
+    /// The backend waits for bytes that the client has not sent (h1: on h2 both may well wait for the
+    /// other, as gRPC does).
+    owed: AtomicBool,
     /// Given when the backend says 100.
     pub(super) go_on: CancellationToken,
     answered: AtomicBool,
@@ -49,6 +52,7 @@ impl Flow {
             begun: Instant::now(),
             too_large: false.into(),
             broken: false.into(),
+            owed: false.into(),
             go_on: CancellationToken::new(),
             answered: false.into(),
             over: CancellationToken::new(),
@@ -75,6 +79,11 @@ impl Flow {
     /// The client's body broke off or was malformed.
     pub(super) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
+    }
+
+    /// It is the client that is waited for.
+    pub(super) fn is_owed(&self) -> bool {
+        self.owed.load(Ordering::Relaxed)
     }
 
     /// The final answer is here: a body that nobody has asked for yet is not asked for any more. Whether
@@ -142,7 +151,9 @@ impl Body for Upload {
             }
             this.flow.held.store(false, Ordering::Relaxed);
         }
-        let Some(frame) = ready!(Pin::new(&mut this.incoming).poll_frame(cx)) else {
+        let polled = Pin::new(&mut this.incoming).poll_frame(cx);
+        this.flow.owed.store(polled.is_pending() && this.tap.is_some(), Ordering::Relaxed);
+        let Some(frame) = ready!(polled) else {
             this.ended();
             return Poll::Ready(None);
         };

@@ -12,17 +12,20 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::upgrade::{self, Takeover};
 use super::{Entry, Settings, Times, exchange, respond};
-use crate::base::Tasks;
+use crate::base::{Shutdown, Tasks};
 use crate::listen::{Accepted, Permit};
-use crate::net::{Clock, Peer, Stream, Tap, TapHandle, TapTimes, lingering_close, reset_on_close};
-use crate::tls::{Alpn, Hello};
+use crate::net::{Clock, LINGER_TIME, Peer, Socket, Stream, Tap, TapHandle, TapTimes, lingering_close, reset_on_close};
+use crate::tls::{AcceptError, Alpn, Hello};
 
 /// The first bytes of h2 with prior knowledge (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How much is read to look for it: a usual head, so that it is read once.
+const FIRST_READ: usize = 1 << 10;
 
 /// Our window for one h2 stream, and for all streams of a connection: one stalled upload cannot stop the
 /// others before 16 have stalled. What is received and not yet forwarded is bounded by the latter.
@@ -73,12 +76,13 @@ impl Connection {
 pub(super) async fn serve(entry: Arc<Entry>, accepted: Accepted) {
     let Accepted { socket, peer, permit } = accepted;
     let settings = entry.shared.world.load().settings.clone();
+    let begun = Instant::now();
     let (mut stream, alpn) = match &entry.tls {
         None => (Stream::from(socket), Alpn::None),
-        Some(acceptor) => match Hello::sniff(&socket, settings.times.tls).await {
+        Some(acceptor) => match first_byte(&socket, &entry, &settings.times).await {
             Ok(Hello::Gone) => return,
             Ok(Hello::PlainText) => return respond::plain_on_tls(socket, peer).await,
-            Ok(Hello::Tls) => match acceptor.accept(socket, settings.times.tls).await {
+            Ok(Hello::Tls) => match acceptor.accept(socket, settings.times.tls.saturating_sub(begun.elapsed())).await {
                 Ok(secured) => (secured.stream, secured.alpn),
                 Err(error) => return respond::failed_tls(error, peer).await,
             },
@@ -88,7 +92,7 @@ pub(super) async fn serve(entry: Arc<Entry>, accepted: Accepted) {
     let http2 = match alpn {
         Alpn::H2 => Some(true),
         Alpn::Http1 => Some(false),
-        Alpn::None => begins_with_preface(&mut stream, &settings.times).await,
+        Alpn::None => begins_with_preface(&mut stream, &settings.times, &entry.shared.shutdown).await,
     };
     match http2 {
         Some(true) => serve_http2(&entry, peer, stream, &settings).await,
@@ -97,18 +101,33 @@ pub(super) async fn serve(entry: Arc<Entry>, accepted: Accepted) {
     }
 }
 
+/// What a client on a TLS port begins with. One that has sent nothing when the drain begins is gone.
+async fn first_byte(socket: &Socket, entry: &Entry, times: &Times) -> Result<Hello, AcceptError> {
+    tokio::select! {
+        biased;
+        hello = Hello::sniff(socket, times.tls) => hello,
+        () = entry.shared.shutdown.draining() => Ok(Hello::Gone),
+    }
+}
+
 /// Reads until it is clear whether the client speaks h2 with prior knowledge; what was read is put
-/// back. `None`: it sent too little in time. The first byte may come late, the others may not.
-async fn begins_with_preface(stream: &mut Stream, times: &Times) -> Option<bool> {
-    let mut read = BytesMut::with_capacity(PREFACE.len());
+/// back. `None`: it sent too little in time, or nothing before the drain. The first byte may come late,
+/// the others may not.
+async fn begins_with_preface(stream: &mut Stream, times: &Times, shutdown: &Shutdown) -> Option<bool> {
+    let mut read = BytesMut::with_capacity(FIRST_READ);
     let mut deadline = Instant::now() + times.keep_alive;
     let http2 = loop {
-        let n = timeout_at(deadline, stream.read_buf(&mut read)).await.ok()?.ok()?;
+        let nothing_yet = read.is_empty();
+        let n = tokio::select! {
+            biased;
+            n = timeout_at(deadline, stream.read_buf(&mut read)) => n.ok()?.ok()?,
+            () = shutdown.draining(), if nothing_yet => return None,
+        };
         if read.len() == n {
             deadline = Instant::now() + times.head;
         }
         let same = PREFACE.iter().zip(&read).take_while(|(a, b)| a == b).count();
-        if n == 0 || same < read.len() || same == PREFACE.len() {
+        if n == 0 || same < read.len().min(PREFACE.len()) || same == PREFACE.len() {
             break same == PREFACE.len();
         }
     };
@@ -128,6 +147,7 @@ enum End {
 
 async fn serve_http1(entry: &Arc<Entry>, peer: Peer, stream: Stream, settings: &Settings, permit: Permit) {
     let (tap, handle) = Tap::new(stream, tap_times(&settings.times));
+    let tap = tap.with_longest_line(settings.heads.bytes);
     let connection = Connection::new(entry, peer, tap.is_tls(), Some(handle.clone()));
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(None); // the tap has the clocks
@@ -177,19 +197,16 @@ async fn serve_http1(entry: &Arc<Entry>, peer: Peer, stream: Stream, settings: &
 }
 
 async fn close_http1(connection: &Connection, tap: &TapHandle, mut stream: Stream, result: hyper::Result<()>) {
-    let clock = tap.expired();
     if let Err(error) = &result {
-        respond::failed_http(error, clock, connection);
+        respond::failed_http(error, tap, connection);
     }
-    match clock {
-        Some(Clock::Send) => return reset_on_close(stream.socket()),
-        Some(Clock::Head) => {
-            let answer = respond::head_timeout();
-            if stream.write_all(&answer).await.is_err() {
-                return;
-            }
-        }
-        Some(Clock::Idle) | None => {}
+    if tap.expired() == Some(Clock::Send) {
+        return reset_on_close(stream.socket());
+    }
+    if let Some(answer) = respond::without_hyper(tap)
+        && !matches!(timeout(LINGER_TIME, stream.write_all(answer.as_bytes())).await, Ok(Ok(())))
+    {
+        return; // a peer that takes nothing, or is gone
     }
     if connection.cut.load(Ordering::Relaxed) {
         return reset_on_close(stream.socket());
@@ -212,7 +229,7 @@ async fn serve_http2(entry: &Arc<Entry>, peer: Peer, stream: Stream, settings: &
     });
     let mut http = pin!(builder.serve_connection(TokioIo::new(tap), service));
     let shutdown = &entry.shared.shutdown;
-    let mut told = false;
+    let (mut told, mut unused) = (false, false);
     let result = loop {
         tokio::select! {
             biased;
@@ -223,13 +240,15 @@ async fn serve_http2(entry: &Arc<Entry>, peer: Peer, stream: Stream, settings: &
                 http.as_mut().graceful_shutdown();
             }
             () = idle(&connection, settings.times.keep_alive), if !told => {
-                told = true;
+                (told, unused) = (true, true);
                 http.as_mut().graceful_shutdown();
             }
+            // hyper closes when the client has answered its PING; one that does not is not waited for.
+            () = idle(&connection, LINGER_TIME), if unused => break Ok(()),
         }
     };
     if let Err(error) = result {
-        respond::failed_http(&error, handle.expired(), &connection);
+        respond::failed_http(&error, &handle, &connection);
     }
 }
 

@@ -15,7 +15,7 @@ use super::respond::{self, Failure};
 use super::{World, forward, laws, upgrade};
 use crate::handshake::{Draft, Offer, Refusal};
 use crate::headers::{BadRequest, origin_target};
-use crate::route::{Action, Found, Query, Redirect, Route};
+use crate::route::{Action, Found, Query, Redirect};
 
 /// A request that was just read, with what only its first moment can tell.
 pub(super) struct Begun {
@@ -33,6 +33,8 @@ pub(super) fn begin(connection: &Arc<Connection>, request: Request<Incoming>) ->
     let (parts, body) = request.into_parts();
     let asks = Offer::is_asked(&parts.method, parts.version, &parts.headers);
     let raw = connection.tap.as_ref().and_then(|tap| tap.request(asks, !body.is_end_stream()));
+    // Out of step the tap may have seen the end of a head only.
+    let raw = raw.filter(|raw| raw.starts_with(parts.method.as_str().as_bytes()));
     Begun { parts, body, alive: Alive::new(connection), asks, raw }
 }
 
@@ -86,11 +88,11 @@ async fn route(connection: &Arc<Connection>, world: &Arc<World>, begun: Begun) -
         Action::Forward(forward) => match Offer::parse(&parts.method, parts.version, &parts.headers, forward.legacy_drafts) {
             Ok(Some(offer)) => {
                 let ask = upgrade::Ask { route: &route, forward, path: &path, host, parts, offer, raw, record, alive };
-                return upgrade::upgrade(connection, world, ask).await;
+                upgrade::upgrade(connection, world, ask).await
             }
             Ok(None) => {
                 let job = forward::Job { route: &route, forward, path: &path, host, parts, body, record, alive };
-                return forward::forward(connection, world, job).await;
+                forward::forward(connection, world, job).await
             }
             Err(refusal) => {
                 let mut answer = respond::failure(refusal.into(), record, alive);
@@ -106,13 +108,9 @@ async fn route(connection: &Arc<Connection>, world: &Arc<World>, begun: Begun) -
             None => respond::failure(BadRequest::NoHost.into(), record, alive),
         },
     };
-    finish(&route, answer.headers_mut());
+    // Here and nowhere before, so that answers of ours about a backend that failed have them too.
+    route.response_headers.apply(answer.headers_mut());
     answer
-}
-
-/// The operator's edits on an answer of ours.
-fn finish(route: &Route, headers: &mut HeaderMap) {
-    route.response_headers.apply(headers);
 }
 
 fn own_redirect(status: StatusCode, location: HeaderValue, record: Record, alive: Alive) -> Response<Reply> {

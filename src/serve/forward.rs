@@ -169,7 +169,9 @@ impl Sending<'_> {
         }
         tokio::select! {
             answer = connection.send(request, self.prepared.te_trailers) => Ok(answer),
-            () = self.flow.stands_still(self.answer_time) => Err(Failure::silent("it sent no answer in time")),
+            () = self.flow.stands_still(self.answer_time) => {
+                Err(if self.flow.is_owed() { Failure::late_body() } else { Failure::silent("it sent no answer in time") })
+            }
         }
     }
 }

@@ -100,9 +100,9 @@ pub(super) fn request(
         HostHeader::Backend => None,
         HostHeader::Set(value) => Some(value.clone()),
     };
-    let target = match (&forward.rewrite, &route.path) {
-        (Some(replacement), Some(PathPattern::Prefix(prefix))) => rewrite_target(path, parts.uri.query(), prefix, replacement),
-        _ => headers::origin_target(&parts.uri).into_owned(),
+    let target = match prefixes(route, forward) {
+        Some((prefix, replacement)) => rewrite_target(path, parts.uri.query(), prefix, replacement),
+        None => headers::origin_target(&parts.uri).into_owned(),
     };
     Prepared { target, te_trailers: stripped.te_trailers, cookies, host, sent_host }
 }
@@ -122,21 +122,29 @@ pub(super) fn response(
         fields.insert(UPGRADE, upgrade);
         fields.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     }
-    let prefixes = match (&answered.forward.rewrite, &answered.route.path) {
-        (Some(replacement), Some(PathPattern::Prefix(prefix))) => Some((prefix.as_str(), replacement.as_str())),
-        _ => None,
-    };
-    put_location_right(answered, prefixes, fields);
-    if let Some((prefix, replacement)) = prefixes {
-        headers::rewrite_cookie_paths(fields, replacement, prefix);
-    }
+    put_location_right(answered, fields);
+    put_cookies_right(answered.route, answered.forward, fields);
     add_sticky(connection, backend, answered.cookie, &answered.lease, fields);
-    answered.route.response_headers.apply(fields);
 }
 
-fn put_location_right(answered: &Answered<'_>, prefixes: Option<(&str, &str)>, fields: &mut HeaderMap) {
+/// The route's prefix and what takes its place toward the backend, where it is rewritten.
+fn prefixes<'a>(route: &'a Route, forward: &'a Forward) -> Option<(&'a str, &'a str)> {
+    match (&route.path, &forward.rewrite) {
+        (Some(PathPattern::Prefix(prefix)), Some(replacement)) => Some((prefix, replacement)),
+        _ => None,
+    }
+}
+
+/// The paths of a backend's cookies as the client knows them; in a 101 too.
+pub(super) fn put_cookies_right(route: &Route, forward: &Forward, fields: &mut HeaderMap) {
+    if let Some((prefix, replacement)) = prefixes(route, forward) {
+        headers::rewrite_cookie_paths(fields, replacement, prefix);
+    }
+}
+
+fn put_location_right(answered: &Answered<'_>, fields: &mut HeaderMap) {
     let Some(location) = fields.get(LOCATION) else { return };
-    let (client_prefix, backend_prefix) = prefixes.unwrap_or_default();
+    let (client_prefix, backend_prefix) = prefixes(answered.route, answered.forward).unwrap_or_default();
     let sent = answered.prepared.host_for(&answered.lease);
     let (sent, client) = (text(&sent), answered.prepared.host.as_ref().map(text));
     let rewrite = headers::Rewrite {

@@ -12,7 +12,7 @@ use super::record::{Fault, Record};
 use super::spelling::canonical;
 use crate::handshake::{AnswerError, Disagreement, Refusal};
 use crate::headers::{BadRequest, BadResponse};
-use crate::net::{Clock, Peer, Socket, Stream, lingering_close};
+use crate::net::{Clock, Peer, Socket, Stream, TapHandle, lingering_close};
 use crate::route::PathError;
 use crate::tls::{AcceptError, AcceptFault};
 use crate::upstream::{DialError, SendError};
@@ -48,6 +48,13 @@ impl Failure {
 
     pub(super) fn too_large() -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, Fault::Client, "the body is larger than the route allows")
+    }
+
+    /// The client owes the rest of its body (RFC 9110 section 15.5.9).
+    pub(super) fn late_body() -> Self {
+        let mut failure = Self::new(StatusCode::REQUEST_TIMEOUT, Fault::Client, "the request's body was not finished in time");
+        failure.fields.push((CONNECTION, HeaderValue::from_static("close")));
+        failure
     }
 
     pub(super) fn broken_body() -> Self {
@@ -163,13 +170,15 @@ pub(super) fn close_after(headers: &mut HeaderMap) {
 
 /// What hyper ended a connection for. To a head that it could not read it has answered itself, so that
 /// is a request too, if one of which nothing is known.
-pub(super) fn failed_http(error: &hyper::Error, clock: Option<Clock>, connection: &Connection) {
+pub(super) fn failed_http(error: &hyper::Error, tap: &TapHandle, connection: &Connection) {
     let text = chain(error);
-    let (status, why) = match clock {
+    let (status, why) = match tap.expired() {
         Some(Clock::Idle) => return,
         Some(Clock::Head) => (Some(408), "the client did not finish a request's head in time"),
         Some(Clock::Send) => (None, "the client took no bytes in time"),
-        None if error.is_parse_too_large() && text.contains("URI") => (Some(414), "the client sent a target that is too long"),
+        None if tap.had_long_line() || error.is_parse_too_large() && text.contains("URI") => {
+            (Some(414), "the client sent a target that is too long")
+        }
         None if error.is_parse_too_large() => (Some(431), "the client sent a head that is too large"),
         None if error.is_parse() => (Some(400), "the client sent a malformed request"),
         None if error.is_incomplete_message() => (None, "the client went away within a request"),
@@ -192,11 +201,21 @@ pub(super) fn silent(peer: Peer) {
     tracing::debug!(target: "spliceway::connections", client = %peer, fault = "client", "the client sent nothing in time");
 }
 
-/// The answer to a head that was begun and not finished.
-pub(super) fn head_timeout() -> Bytes {
-    Bytes::from_static(
-        b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 51\r\n\r\n\
-        408 Request Timeout\nthe request was not finished...\n",
+/// Our answer to a head that the tap has cut off, so that hyper has none.
+pub(super) fn without_hyper(tap: &TapHandle) -> Option<String> {
+    if tap.had_long_line() {
+        return Some(last_answer(StatusCode::URI_TOO_LONG, "the request's target is too long"));
+    }
+    (tap.expired() == Some(Clock::Head))
+        .then(|| last_answer(StatusCode::REQUEST_TIMEOUT, "the request's head was not finished in time"))
+}
+
+/// An answer as it stands on the wire, and the connection's last.
+fn last_answer(status: StatusCode, words: &str) -> String {
+    let text = format!("{status}\n{words}\n");
+    format!(
+        "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\r\n{text}",
+        text.len()
     )
 }
 
@@ -219,14 +238,10 @@ pub(super) async fn failed_tls(error: AcceptError, peer: Peer) {
 /// A client that speaks plain HTTP to a TLS port is told so in plain HTTP.
 pub(super) async fn plain_on_tls(socket: Socket, peer: Peer) {
     use tokio::io::AsyncWriteExt;
-    const TEXT: &str = "400 Bad Request\nthis port speaks TLS: use https:// or wss://\n";
     tracing::info!(target: "spliceway::connections", client = %peer, fault = "client", "the client sent plain HTTP to a TLS port");
-    let head = format!(
-        "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\r\n{TEXT}",
-        TEXT.len()
-    );
+    let answer = last_answer(StatusCode::BAD_REQUEST, "this port speaks TLS: use https:// or wss://");
     let mut stream = Stream::from(socket);
-    if stream.write_all(head.as_bytes()).await.is_ok() {
+    if stream.write_all(answer.as_bytes()).await.is_ok() {
         lingering_close(stream).await;
     }
 }

@@ -102,6 +102,7 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
         Err(disagreement) => return respond::failure(disagreement.into(), record, alive),
     };
     headers::strip_response(agreement.headers_mut());
+    laws::put_cookies_right(route, forward, agreement.headers_mut());
     laws::add_sticky(connection, backend, cookie.as_deref(), &lease, agreement.headers_mut());
     route.response_headers.apply(agreement.headers_mut());
     stream.unread(behind);
@@ -237,6 +238,6 @@ pub(super) async fn tunnel(
         Ok(()) => Tunnel::new(stream, backend).run(linger, &session.traffic, &shared.shutdown).await,
         Err(_) => Ended { by: By::Client, how: How::Reset },
     };
+    drop((lease, permit)); // held until here: capacity returns with the last byte, and before the record says so
     record::closed(&shared, session, &client, ended);
-    drop((lease, permit)); // held until here: capacity returns with the last byte
 }

@@ -66,6 +66,13 @@ impl Direction {
         self.is_done() && self.how.is_some_and(How::is_loss)
     }
 
+    /// Tells the receiver of the end, where it has all bytes and has not been told: once, without waiting.
+    pub(super) fn poll_last_word(&self, cx: &mut Context<'_>, to: &mut Stream) {
+        if self.state == State::Open && self.waiting.is_empty() {
+            drop(Pin::new(to).poll_shutdown(cx));
+        }
+    }
+
     /// Bytes that wait although no more will come.
     pub(super) fn last_bytes(&self) -> usize {
         if matches!(self.state, State::Ending | State::Failing) { self.waiting.len() - self.written } else { 0 }

@@ -138,9 +138,18 @@ impl Tunnel {
         (self.up.is_done() && self.down.is_done()) || self.up.has_lost_its_sender() || self.down.has_lost_its_sender()
     }
 
-    async fn close(self) -> Ended {
+    async fn close(mut self) -> Ended {
         let lost_client = self.up.how().is_some_and(How::is_loss);
         let lost_backend = self.down.how().is_some_and(How::is_loss);
+        if !lost_client && !lost_backend {
+            poll_fn(|cx| {
+                // The linger ended it, not the peers: under TLS that too is said, or it looks like an attack.
+                self.up.poll_last_word(cx, &mut self.backend);
+                self.down.poll_last_word(cx, &mut self.client);
+                Poll::Ready(())
+            })
+            .await;
+        }
         for (lost, survivor) in [(lost_client, &self.backend), (lost_backend, &self.client)] {
             if lost {
                 wait_until_sent(survivor).await;

@@ -40,13 +40,11 @@ impl Hearing {
                 Err(error) => self.failed = Some(error),
             }
         }
-        match self.failed.as_ref().filter(|_| self.ended) {
-            Some(error) => Poll::Ready(Err(error.kind().into())),
-            None => {
-                self.writer = Some(cx.waker().clone());
-                Poll::Pending
-            }
+        if let Some(error) = self.failed.as_ref().filter(|_| self.ended) {
+            return Poll::Ready(Err(error.kind().into()));
         }
+        self.writer = Some(cx.waker().clone());
+        Poll::Pending
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Backend {
     scheme: &'static str,
     shared: Arc<Shared>,
     heads: Mutex<Receiver<Head>>,
+    /// Connections for the test, of a backend by hand.
+    taken: Option<Mutex<Receiver<Conn>>>,
 }
 
 enum Place {
@@ -152,7 +154,30 @@ impl Backend {
                 }
             }
         });
-        Self { place, scheme, shared, heads: Mutex::new(heads) }
+        Self { place, scheme, shared, heads: Mutex::new(heads), taken: None }
+    }
+
+    /// Hands each connection to the test, which acts for the server: [`Backend::take`].
+    pub fn by_hand() -> Self {
+        let (script, taken) = hand_over();
+        let mut backend = Self::scripted(script);
+        backend.taken = Some(Mutex::new(taken));
+        backend
+    }
+
+    /// The same behind TLS.
+    pub fn by_hand_tls(identity: &Identity) -> Self {
+        let (script, taken) = hand_over();
+        let mut backend = Self::scripted_tls(identity, script);
+        backend.taken = Some(Mutex::new(taken));
+        backend
+    }
+
+    /// The next connection of a backend made [`Backend::by_hand`].
+    #[track_caller]
+    pub fn take(&self) -> Conn {
+        let taken = self.taken.as_ref().expect("a backend by hand").lock().unwrap().recv_timeout(LIMIT);
+        taken.unwrap_or_else(|_| panic!("no connection has reached the backend within {LIMIT:?}"))
     }
 
     /// As a config names it.
@@ -229,6 +254,17 @@ impl Backend {
             Place::Unix(path) => drop(std::os::unix::net::UnixStream::connect(path)),
         }
     }
+}
+
+/// A script that gives its connection away and leaves one that is nowhere in its place.
+fn hand_over() -> (impl Script, Receiver<Conn>) {
+    let (hand, taken) = channel();
+    let script = move |conn: &mut Conn, n: usize| {
+        let (nowhere, _) = std::os::unix::net::UnixStream::pair().unwrap();
+        let conn = std::mem::replace(conn, Conn::accepted_unix(nowhere, format!("given away {n}")));
+        hand.send(conn).ok(); // the test may be over
+    };
+    (script, taken)
 }
 
 fn run(ready: Ready, n: usize, shared: Arc<Shared>, heads: Sender<Head>, script: Arc<impl Script>) {

@@ -178,6 +178,16 @@ impl Conn {
         bytes.as_ref().chunks(1).for_each(|byte| self.send(byte));
     }
 
+    /// Sends `ring` over and over until nothing more is taken for so long; how many bytes were. Not over TLS.
+    pub fn send_until_stalled(&mut self, ring: &[u8], stall: Duration) -> usize {
+        let mut sent = 0;
+        while let Some(n) = self.wire.write_some(&ring[sent % ring.len()..], stall) {
+            sent += n;
+            assert!(sent < 256 << 20, "{}: nothing holds us back", self.who);
+        }
+        sent
+    }
+
     /// Ends our direction: FIN, on TLS after a `close_notify`. Reading goes on.
     pub fn fin(&mut self) {
         self.wire.fin();
@@ -260,6 +270,16 @@ impl Conn {
             self.must_have_more(deadline, &format!("{count} bytes"));
         }
         self.unread.drain(..count).collect()
+    }
+
+    /// Exactly so many bytes, or how the other side ended before.
+    #[track_caller]
+    pub fn try_read_exact(&mut self, count: usize) -> Result<Vec<u8>, End> {
+        let deadline = Instant::now() + self.limit;
+        while self.unread.len() < count {
+            self.more(deadline, &format!("{count} bytes"))?;
+        }
+        Ok(self.unread.drain(..count).collect())
     }
 
     /// Asserts that exactly these bytes come next.

@@ -1,5 +1,7 @@
 //! A server behind the proxy that speaks HTTP/2, on the `h2` crate: one async script per request.
 
+#![allow(clippy::disallowed_methods)] // its tasks end with its runtime
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -16,6 +16,7 @@
 mod backend;
 mod certs;
 mod conn;
+mod frames;
 mod h2;
 mod h2_backend;
 mod head;
@@ -26,6 +27,7 @@ mod wire;
 pub use backend::{Backend, RefusedPort, http};
 pub use certs::{Authority, Identity, Validity};
 pub use conn::{Body, Conn, Cut, Framing};
+pub use frames::{Frame, Frames, kind};
 pub use h2::{H2, H2Answer};
 pub use h2_backend::{Call, H2Backend};
 pub use head::{Head, shown};

@@ -20,6 +20,7 @@ pub struct Setup {
     words: Vec<(String, String)>,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    through: Vec<String>,
     dir: TempDir,
 }
 
@@ -55,6 +56,13 @@ impl Setup {
         self
     }
 
+    /// Starts it by way of a command that becomes it, such as `prlimit --nofile=64`.
+    #[must_use]
+    pub fn through(mut self, command: &[&str]) -> Self {
+        self.through = command.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
     /// The directory of the config.
     pub fn dir(&self) -> &Path {
         self.dir.path()
@@ -73,8 +81,9 @@ impl Setup {
     pub fn launch(self) -> Proxy {
         let config = self.dir.path().join("spliceway.toml");
         std::fs::write(&config, self.filled()).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_spliceway"));
-        command.args(["run", "--config"]).arg(&config).args(["--log-format", "json"]).args(&self.args);
+        let mut words = self.through.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_spliceway")]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).args(["run", "--config"]).arg(&config).args(["--log-format", "json"]).args(&self.args);
         command.env_remove("RUST_LOG").envs(self.env).current_dir(self.dir.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("starting the proxy");
@@ -108,7 +117,7 @@ impl Proxy {
     /// A config text to complete.
     pub fn setup(text: &str) -> Setup {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        Setup { text: text.to_owned(), words: Vec::new(), args: Vec::new(), env: Vec::new(), dir }
+        Setup { text: text.to_owned(), words: Vec::new(), args: Vec::new(), env: Vec::new(), through: Vec::new(), dir }
     }
 
     /// Runs with this config.
@@ -225,6 +234,31 @@ impl Proxy {
     /// How many files it has open.
     pub fn open_files(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the proxy runs").count()
+    }
+
+    /// Processor time used so far.
+    pub fn cpu(&self) -> Duration {
+        let stat = self.proc("stat");
+        // proc_pid_stat(5): fields 14 and 15, counted behind the name in parentheses, which is field 2.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks: u64 = fields[11..=12].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(10 * ticks) // a tick of this file is 10 ms on every Linux
+    }
+
+    /// Asserts that it does nothing: no clock and no peer keeps it busy.
+    #[track_caller]
+    pub fn assert_idle(&self) {
+        // What has just happened may still be worked on: a quiet span is asked for, not that it be the first.
+        let mut spans = Vec::new();
+        while spans.len() < 10 {
+            let before = self.cpu();
+            thread::sleep(Duration::from_millis(300));
+            spans.push(self.cpu() - before);
+            if spans.last() <= Some(&Duration::from_millis(20)) {
+                return;
+            }
+        }
+        panic!("of every 300 ms it was busy for {spans:?}");
     }
 
     /// Waits until `holds` of the process: for what the kernel tells only to those who ask again.

@@ -139,6 +139,17 @@ impl Wire {
         }
     }
 
+    /// One write of plain bytes; `None` where nothing is taken within the time.
+    pub(super) fn write_some(&mut self, bytes: &[u8], limit: Duration) -> Option<usize> {
+        assert!(self.tls.is_none(), "half a record cannot be taken back");
+        either!(&self.socket, s => s.set_write_timeout(Some(limit))).unwrap();
+        match either!(&mut self.socket, s => s.write(bytes)) {
+            Ok(n) => Some(n),
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => None,
+            Err(e) => panic!("writing: {e}"),
+        }
+    }
+
     /// Ends our direction politely.
     pub(super) fn fin(&mut self) {
         if let Some(tls) = &self.tls {
