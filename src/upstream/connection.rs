@@ -1,11 +1,13 @@
 //! A connection that can take one request: from the pool, or dialled and spoken to in h1 or h2.
 
 use std::fmt;
+use std::time::Duration;
 
 use http::header::{HOST, HeaderValue};
 use http::{Request, Response, Uri, Version};
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::timeout;
 
 use super::answer::AnswerBody;
 use super::backend::{Lease, Server};
@@ -20,6 +22,10 @@ use crate::tls::{Alpn, ClientAlpn};
 const H2_STREAM_WINDOW: u32 = 256 << 10;
 /// All of them together: one stalled answer cannot stop the others before 16 have stalled.
 const H2_CONNECTION_WINDOW: u32 = 4 << 20;
+
+/// How long a connection that was given back may still take to be ready. It is microseconds, but where an
+/// upload goes on behind its answer.
+const ENDING_TIME: Duration = Duration::from_millis(2);
 
 /// A connection with room for one request.
 #[derive(Debug)]
@@ -64,6 +70,10 @@ impl Lease {
         let pool = &self.server.pool;
         if !fresh {
             let pooled = pool.take_http1().map(Sender::Http1).or_else(|| pool.share_http2().map(Sender::Http2));
+            let pooled = match pooled {
+                None => self.just_ending().await,
+                pooled => pooled,
+            };
             if let Some(sender) = pooled {
                 return Ok(Connection { sender, lease: self.clone(), reused: true });
             }
@@ -82,6 +92,19 @@ impl Lease {
             Sender::Http1(start_http1(TokioIo::new(Hearing::new(stream)), &self.server).await.map_err(handshake_error)?)
         };
         Ok(Connection { sender, lease: self.clone(), reused: false })
+    }
+
+    /// A connection whose last answer has been read, once its task has seen that too.
+    async fn just_ending(&self) -> Option<Sender> {
+        let pool = &self.server.pool;
+        let mut sender = pool.take_ending()?;
+        match timeout(ENDING_TIME, sender.ready()).await {
+            Ok(ready) => ready.is_ok().then_some(Sender::Http1(sender)),
+            Err(_) => {
+                pool.put_http1(sender);
+                None
+            }
+        }
     }
 
     /// A new connection as a bare stream, for a handshake over HTTP/1.1.

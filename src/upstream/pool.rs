@@ -35,6 +35,13 @@ impl Pool {
         Some(state.http1.remove(place).0)
     }
 
+    /// The warmest h1 connection that is still ending its last exchange.
+    pub(super) fn take_ending(&self) -> Option<http1::SendRequest<RequestBody>> {
+        let mut state = self.lock();
+        let place = state.http1.iter().rposition(|(sender, _)| !sender.is_ready() && !sender.is_closed())?;
+        Some(state.http1.remove(place).0)
+    }
+
     pub(super) fn put_http1(&self, sender: http1::SendRequest<RequestBody>) {
         if !sender.is_closed() {
             let mut state = self.lock();
