@@ -653,6 +653,19 @@ fn requests_of_many_clients_share_one_h2_connection() {
 }
 
 #[test]
+fn an_h2_connection_that_takes_no_more_requests_is_replaced_unseen() {
+    let backend = H2Backend::scripted_for(3, version_and_host);
+    let proxy = before(&backend.url());
+    let mut client = proxy.connect();
+    for n in 0..30 {
+        client.send(if n % 2 == 0 { GET } else { POST });
+        let (head, body) = client.read_answer();
+        assert_eq!((head.status(), body.text().as_str()), (200, "h2"), "request {n}");
+    }
+    assert!(backend.connections() >= 10, "{}", backend.connections());
+}
+
+#[test]
 fn a_body_reaches_an_h2_backend_and_its_answer_comes_back() {
     let backend = H2Backend::scripted(|mut call: Call| async move {
         let (body, _) = call.read().await;

@@ -98,13 +98,11 @@ impl Lease {
     async fn just_ending(&self) -> Option<Sender> {
         let pool = &self.server.pool;
         let mut sender = pool.take_ending()?;
-        match timeout(ENDING_TIME, sender.ready()).await {
-            Ok(ready) => ready.is_ok().then_some(Sender::Http1(sender)),
-            Err(_) => {
-                pool.put_http1(sender);
-                None
-            }
+        if let Ok(ready) = timeout(ENDING_TIME, sender.ready()).await {
+            return ready.is_ok().then_some(Sender::Http1(sender));
         }
+        pool.put_http1(sender);
+        None
     }
 
     /// A new connection as a bare stream, for a handshake over HTTP/1.1.
