@@ -137,6 +137,34 @@ fn requests_at_once_on_one_connection_are_answered_each() {
     });
 }
 
+#[test]
+fn an_event_reaches_the_client_within_100_ms() {
+    let (go, going) = channel::<()>();
+    let (sender, sent) = channel();
+    let going = std::sync::Mutex::new(going);
+    let backend = Backend::scripted(move |conn, _| {
+        conn.read_head();
+        conn.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
+        while going.lock().unwrap().recv_timeout(LIMIT).is_ok() {
+            sender.send(Instant::now()).unwrap();
+            conn.send("data: 1\n\n");
+        }
+    });
+    let proxy = Proxy::before(&backend);
+    let h2 = h2(&proxy);
+    h2.run(async {
+        let mut sender = h2.sender().ready().await.unwrap();
+        let mut body = sender.send_request(request(Method::GET, &[]), true).unwrap().0.await.unwrap().into_body();
+        for _ in 0..5 {
+            go.send(()).unwrap();
+            assert_eq!(body.data().await.unwrap().unwrap(), "data: 1\n\n");
+            let took = sent.recv().unwrap().elapsed();
+            assert!(took < Duration::from_millis(100), "{took:?}");
+        }
+    });
+    drop(go);
+}
+
 // --- answers without a body ------------------------------------------------------------------------------
 
 #[test]

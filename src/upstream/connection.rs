@@ -7,6 +7,7 @@ use http::header::{HOST, HeaderValue};
 use http::{Request, Response, Uri, Version};
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::answer::AnswerBody;
@@ -27,6 +28,9 @@ const H2_CONNECTION_WINDOW: u32 = 4 << 20;
 const H2_SEND_BUFFER: usize = 64 << 10;
 /// After how much silence a PING is sent, and how long its answer may take.
 const H2_PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+/// How long a connection that was given back may still take to be ready. It is microseconds, but where an
+/// upload goes on behind its answer.
+const ENDING_TIME: Duration = Duration::from_millis(2);
 
 /// A connection with room for one request.
 #[derive(Debug)]
@@ -85,6 +89,10 @@ impl Lease {
         let pool = &self.server.pool;
         if !fresh {
             let pooled = pool.take_http1().map(Sender::Http1).or_else(|| pool.share_http2().map(Sender::Http2));
+            let pooled = match pooled {
+                None => self.just_ending().await,
+                pooled => pooled,
+            };
             if let Some(sender) = pooled {
                 return Ok(Connection { sender, lease: self.clone(), reused: true });
             }
@@ -109,6 +117,17 @@ impl Lease {
     /// to suffer from it too.
     pub fn distrust(&self) {
         self.server.pool.drop_http2();
+    }
+
+    /// A connection whose last answer has been read, once its task has seen that too.
+    async fn just_ending(&self) -> Option<Sender> {
+        let pool = &self.server.pool;
+        let mut http1 = pool.take_ending()?;
+        if let Ok(ready) = timeout(ENDING_TIME, http1.sender.ready()).await {
+            return ready.is_ok().then_some(Sender::Http1(http1));
+        }
+        pool.put_http1(http1);
+        None
     }
 
     /// A new connection as a bare stream, for a handshake over HTTP/1.1.

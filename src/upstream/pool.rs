@@ -36,6 +36,13 @@ impl Pool {
         Some(state.http1.remove(place).0)
     }
 
+    /// The warmest h1 connection that is still ending its last exchange.
+    pub(super) fn take_ending(&self) -> Option<Http1> {
+        let mut state = self.lock();
+        let place = state.http1.iter().rposition(|(http1, _)| !http1.sender.is_ready() && !http1.sender.is_closed())?;
+        Some(state.http1.remove(place).0)
+    }
+
     pub(super) fn put_http1(&self, http1: Http1) {
         if http1.reusable && !http1.sender.is_closed() {
             let mut state = self.lock();
