@@ -25,7 +25,7 @@ fn request_of(bytes: usize) -> String {
 
 /// A request with so many lines of fields.
 fn request_with(lines: usize) -> String {
-    let fields: String = (1..lines).map(|n| format!("X-{n}: a\r\n")).collect();
+    let fields = (1..lines).fold(String::new(), |all, n| all + &format!("X-{n}: a\r\n"));
     format!("GET / HTTP/1.1\r\nHost: x\r\n{fields}\r\n")
 }
 
@@ -277,7 +277,7 @@ fn a_client_that_takes_nothing_of_an_answer_is_given_up_in_time() {
         conn.read_head();
         conn.set_limit(LIMIT);
         conn.send("HTTP/1.1 200 OK\r\n\r\n");
-        while conn.try_send([b'a'; 64 << 10]).is_ok() {}
+        while conn.try_send([b'a'; 16 << 10]).is_ok() {}
     });
     let proxy = Proxy::before_with(&backend, "timeouts.send = \"500ms\"", "");
     let client = proxy.connect_and_send(GET);
@@ -343,7 +343,7 @@ fn a_backend_that_stops_reading_an_upload_is_a_504_in_time() {
     let before = proxy.open_files();
     let client = proxy.connect_and_send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n");
     let (mut reader, mut writer) = client.split();
-    let sending = std::thread::spawn(move || while writer.try_send([b'a'; 64 << 10]).is_ok() {});
+    let sending = std::thread::spawn(move || while writer.try_send([b'a'; 16 << 10]).is_ok() {});
     assert_eq!(reader.read_head().status(), 504);
     assert_eq!(proxy.request_record(0).text("fault"), "backend");
     reader.wait_for_any_end();
@@ -435,7 +435,7 @@ fn the_handshakes_time_includes_that_of_connecting() {
 
 #[test]
 fn a_backends_head_over_the_limits_is_a_502() {
-    let fields: String = (0..101).map(|n| format!("X-{n}: a\r\n")).collect();
+    let fields = (0..101).fold(String::new(), |all, n| all + &format!("X-{n}: a\r\n"));
     for answer in [
         format!("HTTP/1.1 200 OK\r\nX-Fill: {}\r\nContent-Length: 0\r\n\r\n", "a".repeat(40 << 10)),
         format!("HTTP/1.1 200 OK\r\nX-Fill: {}\r\nContent-Length: 0\r\n\r\n", "a".repeat(1 << 20)),
@@ -470,7 +470,9 @@ fn connections_over_the_limit_wait_in_the_kernels_queue_and_none_is_lost() {
     };
     let (first, mut second) = (open(), open());
     let mut waiting: Vec<Conn> = (0..20).map(|_| proxy.connect_and_send(Offer::new().bytes())).collect();
-    waiting.iter_mut().for_each(|client| client.expect_silence(ms(10)));
+    for client in &mut waiting {
+        client.expect_silence(ms(10));
+    }
     second.send("there");
     second.expect("there");
     assert_eq!(backend.connections(), 2);

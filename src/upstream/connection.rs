@@ -47,7 +47,7 @@ pub(super) struct Http1 {
     _hold: DropGuard,
 }
 
-/// How long an abandoned connection may take to end by itself, with a close_notify where there is TLS.
+/// How long an abandoned connection may take to end by itself, with a `close_notify` where there is TLS.
 const ABANDONED_TIME: Duration = Duration::from_secs(1);
 
 /// Why a request got no answer.
