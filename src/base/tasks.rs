@@ -33,11 +33,13 @@ impl Tasks {
     #[allow(clippy::disallowed_methods)] // the one place where a task may be started
     pub fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
         let on_panic = self.on_panic.clone();
-        self.tracker.spawn(async move {
-            if let Err(panic) = AssertUnwindSafe(future).catch_unwind().await {
+        // Adapters, not an `async` block: a block would have room for the future twice, where it came in
+        // and where it is polled, and idle sockets pay for it.
+        self.tracker.spawn(AssertUnwindSafe(future).catch_unwind().map(move |ended| {
+            if let Err(panic) = ended {
                 on_panic(name, message(&*panic));
             }
-        });
+        }));
     }
 
     /// How many are alive.

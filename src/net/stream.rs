@@ -100,9 +100,12 @@ impl From<client::TlsStream<Socket>> for Stream {
 impl Stream {
     /// Puts bytes back: they are read next, before those that were put back earlier.
     pub fn unread(&mut self, bytes: Bytes) {
+        if bytes.is_empty() {
+            return; // what is empty may still hold the buffer that it was cut from
+        }
         if self.front.is_empty() {
             self.front = bytes;
-        } else if !bytes.is_empty() {
+        } else {
             self.front = [bytes.as_ref(), self.front.as_ref()].concat().into();
         }
     }

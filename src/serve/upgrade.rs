@@ -230,14 +230,17 @@ pub(super) async fn tunnel(
     let session = place.session();
     debug_assert_eq!(session.client, peer);
     record::opened(&shared, session, id, &client);
-    let answered = async {
-        stream.write_all(&head).await?;
-        stream.flush().await
-    };
-    let ended = match answered.await {
+    let answered = answer(&mut stream, head).await;
+    let ended = match answered {
         Ok(()) => Tunnel::new(stream, backend).run(linger, &session.traffic, &shared.shutdown).await,
         Err(_) => Ended { by: By::Client, how: How::Reset },
     };
     drop((lease, permit)); // held until here: capacity returns with the last byte, and before the record says so
     record::closed(&shared, session, &client, ended);
+}
+
+/// Writes the 101, and lets go of it.
+async fn answer(stream: &mut Stream, head: Bytes) -> std::io::Result<()> {
+    stream.write_all(&head).await?;
+    stream.flush().await
 }

@@ -41,6 +41,10 @@ pub(super) struct Direction {
     how: Option<How>,
     /// How the receiver failed.
     refused: Option<How>,
+    /// Writing found the receiver reset.
+    met_reset: bool,
+    /// The sender's reset was seen by who wrote to it: its end is no FIN.
+    sender_reset: bool,
     /// We end it, not the sender: after the FIN its bytes are thrown away.
     by_us: bool,
 }
@@ -54,6 +58,17 @@ impl Direction {
     /// How the receiver failed, if it has.
     pub(super) fn refused(&self) -> Option<How> {
         self.refused
+    }
+
+    /// Whether writing found the receiver reset. Linux tells each error once, and the reader will see an
+    /// end like a FIN. Where a FIN had come before the reset, writing fails with EPIPE instead.
+    pub(super) fn has_met_reset(&self) -> bool {
+        self.met_reset
+    }
+
+    /// The sender's end, when it is read, is a reset.
+    pub(super) fn sender_is_reset(&mut self) {
+        self.sender_reset = true;
     }
 
     /// Whether nothing is left to do.
@@ -109,9 +124,16 @@ impl Direction {
     /// server that closes after its Close frame answers the client's with RST, and that is no loss.
     fn receiver_failed(&mut self, error: &io::Error) {
         self.refused.get_or_insert(How::of(error));
+        self.met_reset |= error.kind() == io::ErrorKind::ConnectionReset;
         self.waiting = Vec::new();
         self.written = 0;
         self.state = if self.state == State::Open || self.by_us { State::Discard } else { State::Done };
+    }
+
+    fn sender_ended(&mut self, how: How) -> State {
+        let how = if self.sender_reset && !how.is_loss() { How::Reset } else { how };
+        self.how = Some(how);
+        if how.is_loss() { State::Failing } else { State::Ending }
     }
 
     fn poll_open(
@@ -123,20 +145,13 @@ impl Direction {
     ) -> Poll<io::Result<State>> {
         ready!(self.poll_waiting(cx, to))?;
         match scratch::with(|buffer| self.poll_through(cx, from, to, buffer)) {
-            Poll::Ready(Ok(0)) => {
-                self.how = Some(How::Fin);
-                Poll::Ready(Ok(State::Ending))
-            }
+            Poll::Ready(Ok(0)) => Poll::Ready(Ok(self.sender_ended(How::Fin))),
             Poll::Ready(Ok(read)) => {
                 count.fetch_add(read as u64, Ordering::Relaxed);
                 Poll::Ready(Ok(State::Open))
             }
             Poll::Ready(Err(Fault::Receiver(error))) => Poll::Ready(Err(error)),
-            Poll::Ready(Err(Fault::Sender(error))) => {
-                let how = How::of(&error);
-                self.how = Some(how);
-                Poll::Ready(Ok(if how.is_loss() { State::Failing } else { State::Ending }))
-            }
+            Poll::Ready(Err(Fault::Sender(error))) => Poll::Ready(Ok(self.sender_ended(How::of(&error)))),
             Poll::Pending => {
                 if self.unflushed {
                     ready!(Pin::new(to).poll_flush(cx))?;

@@ -120,7 +120,13 @@ impl Tunnel {
 
     fn poll_both(&mut self, cx: &mut Context<'_>, traffic: &Traffic) {
         self.up.poll(cx, &mut self.client, &mut self.backend, &traffic.from_client);
+        if self.up.has_met_reset() {
+            self.down.sender_is_reset();
+        }
         self.down.poll(cx, &mut self.backend, &mut self.client, &traffic.from_backend);
+        if self.down.has_met_reset() {
+            self.up.sender_is_reset();
+        }
         if self.first.is_none() {
             self.first = [(&self.up, By::Client), (&self.down, By::Backend)]
                 .into_iter()

@@ -11,6 +11,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::answer::AnswerBody;
 use super::backend::{Lease, Server};
+use super::hearing::Hearing;
 use super::{DialError, Protocol, RequestBody, Scheme};
 use crate::base::Tasks;
 use crate::headers::add_te;
@@ -94,7 +95,7 @@ impl Lease {
             pool.keep_http2(sender.clone());
             Sender::Http2(sender)
         } else {
-            Sender::Http1(start_http1(TokioIo::new(stream), &self.server).await.map_err(handshake_error)?)
+            Sender::Http1(start_http1(TokioIo::new(Hearing::new(stream)), &self.server).await.map_err(handshake_error)?)
         };
         Ok(Connection { sender, lease: self.clone(), reused: false })
     }

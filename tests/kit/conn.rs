@@ -188,6 +188,11 @@ impl Conn {
         sent
     }
 
+    /// Sends these bytes beneath TLS, as an attacker on the way would.
+    pub fn send_beneath(&mut self, bytes: &[u8]) {
+        self.wire.write_beneath(bytes, self.limit).unwrap();
+    }
+
     /// Ends our direction: FIN, on TLS after a `close_notify`. Reading goes on.
     pub fn fin(&mut self) {
         self.wire.fin();

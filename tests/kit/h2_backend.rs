@@ -76,6 +76,7 @@ impl H2Backend {
         let counted = Arc::clone(&connections);
         runtime.spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
+                tcp.set_nodelay(true).expect("an option"); // window updates must not wait
                 counted.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(connection(tcp, tls.clone(), script.clone()));
             }

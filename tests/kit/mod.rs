@@ -13,6 +13,7 @@
 #![allow(clippy::missing_panics_doc, clippy::print_stderr, clippy::wildcard_imports)] // likewise
 #![allow(clippy::needless_pass_by_value)] // tests read better without `&` before every literal
 
+mod around;
 mod backend;
 mod certs;
 mod conn;
@@ -24,7 +25,8 @@ mod proxy;
 mod websocket;
 mod wire;
 
-pub use backend::{Backend, RefusedPort, http};
+pub use around::{Around, BOTH_WSS, Over, PLAIN, WSS, WSS_BACKEND};
+pub use backend::{Backend, RefusedPort, free_port, http};
 pub use certs::{Authority, Identity, Validity};
 pub use conn::{Body, Conn, Cut, Framing};
 pub use frames::{Frame, Frames, frame as raw_frame, kind};

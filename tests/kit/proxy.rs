@@ -167,9 +167,11 @@ impl Proxy {
         self.dir.path()
     }
 
-    /// Writes another config in the place of the first, with the same words.
+    /// Puts another config in the place of the first, with the same words; nobody reads half of it.
     pub fn rewrite_config(&self, text: &str) {
-        std::fs::write(&self.config, fill(text, &self.words, self.dir.path())).unwrap();
+        let fresh = self.config.with_extension("fresh");
+        std::fs::write(&fresh, fill(text, &self.words, self.dir.path())).unwrap();
+        std::fs::rename(fresh, &self.config).unwrap();
     }
 
     /// Sends a signal.

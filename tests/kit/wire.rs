@@ -150,6 +150,12 @@ impl Wire {
         }
     }
 
+    /// Bytes on the socket as they are, TLS or not.
+    pub(super) fn write_beneath(&mut self, bytes: &[u8], limit: Duration) -> io::Result<()> {
+        either!(&self.socket, s => s.set_write_timeout(Some(limit)))?;
+        either!(&mut self.socket, s => s.write_all(bytes))
+    }
+
     /// Ends our direction politely.
     pub(super) fn fin(&mut self) {
         if let Some(tls) = &self.tls {
