@@ -33,6 +33,15 @@ struct Victim {
 impl Victim {
     /// With `bad` as the backend of `/bad`, and an honest one for all else.
     fn with(bad: Option<&Backend>) -> Self {
+        Self::with_times(TIMES, bad)
+    }
+
+    /// The same where no clock is to end anything: the times are the defaults.
+    fn unhurried(bad: Option<&Backend>) -> Self {
+        Self::with_times("", bad)
+    }
+
+    fn with_times(times: &str, bad: Option<&Backend>) -> Self {
         let honest = Backend::scripted(|conn, _| {
             conn.set_limit(6 * LIMIT);
             while let Ok(head) = conn.try_read_head() {
@@ -50,7 +59,7 @@ impl Victim {
             }
         });
         let text = format!(
-            "{TIMES}\n[[listen]]\naddress = \"127.0.0.1:0\"\n[[route]]\nbackend = \"{{honest}}\"\n\
+            "{times}\n[[listen]]\naddress = \"127.0.0.1:0\"\n[[route]]\nbackend = \"{{honest}}\"\n\
             [[route]]\npath = \"/bad\"\nbackend = \"{{bad}}\"\n"
         );
         let bad = bad.map_or_else(|| honest.url(), Backend::url);
@@ -78,7 +87,7 @@ impl Victim {
         self.tunnel.expect("there");
         let mut client = self.client("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         assert_eq!(client.read_answer().0.status(), 200);
-        assert!(began.elapsed() < ms(1000), "it took {:?}", began.elapsed());
+        assert!(began.elapsed() < ms(3000), "it took {:?}", began.elapsed());
         let resident = self.proxy.resident();
         assert!(resident < self.resident + BOUND, "memory grew from {} to {resident}", self.resident);
     }
@@ -203,13 +212,13 @@ fn a_tls_hello_on_the_plain_port_gets_400() {
 
 #[test]
 fn half_a_head_and_then_an_end_is_over_at_once() {
-    let mut victim = Victim::with(None);
+    let mut victim = Victim::unhurried(None);
     for part in ["G", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: x\r\nX-A", "PRI * HT", "PRI * HTTP/2.0\r\n\r\nSM\r\n"] {
         let mut client = victim.client(part);
         client.fin();
         let began = Instant::now();
         client.read_to_end();
-        assert!(began.elapsed() < ms(800), "{part:?}: {:?}", began.elapsed());
+        assert!(began.elapsed() < LIMIT / 2, "{part:?}: {:?}", began.elapsed());
         victim.client(part).reset();
     }
     victim.assert_recovered();
@@ -381,7 +390,7 @@ fn early_bytes_of_a_client_that_gets_no_answer_are_bounded() {
 #[test]
 fn a_client_that_is_gone_in_any_state_leaves_nothing() {
     let bad = Backend::silent();
-    let mut victim = Victim::with(Some(&bad));
+    let mut victim = Victim::unhurried(Some(&bad));
     for request in [
         "GET /bad HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
         "POST /bad HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhal".to_owned(),
@@ -399,7 +408,7 @@ fn a_client_that_is_gone_in_any_state_leaves_nothing() {
             }
             let began = Instant::now();
             bad.wait_until_idle();
-            assert!(began.elapsed() < ms(800), "{how} of {request:?}: {:?}", began.elapsed());
+            assert!(began.elapsed() < LIMIT / 2, "{how} of {request:?}: {:?}", began.elapsed());
         }
     }
     victim.assert_recovered();

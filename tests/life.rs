@@ -245,6 +245,21 @@ fn sigterm_refuses_new_connections_and_lets_a_slow_request_finish() {
 }
 
 #[test]
+fn a_head_that_is_being_sent_at_sigterm_is_finished_and_answered() {
+    let backend = Backend::http(200, "ok");
+    let mut proxy = Proxy::before(&backend);
+    let mut client = proxy.connect_and_send(&GET[..9]);
+    client.expect_silence(SILENCE); // so that it has been read
+    proxy.signal(Signal::TERM);
+    proxy.wait_for_log(|line| line.says("ending: no new connections"), LIMIT);
+    client.send(&GET[9..]);
+    assert_eq!(client.read_answer().1.text(), "ok");
+    client.expect_fin();
+    drop(client);
+    assert_eq!(proxy.wait_exit(AT_ONCE).code(), Some(0));
+}
+
+#[test]
 fn sigterm_sends_goaway_and_lets_h2_streams_finish() {
     let (backend, go) = slow(http(200, "worth waiting for"));
     let mut proxy = Proxy::before(&backend);

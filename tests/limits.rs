@@ -271,22 +271,59 @@ fn an_h2_stream_that_waits_is_no_idle_connection() {
     assert_eq!(H2::connect(proxy.address(0)).get("http://x/").body, b"late");
 }
 
-#[test]
-fn a_client_that_takes_nothing_of_an_answer_is_given_up_in_time() {
-    let backend = Backend::scripted(|conn, _| {
+/// Answers without an end, until it cannot.
+fn endless() -> Backend {
+    Backend::scripted(|conn, _| {
         conn.read_head();
-        conn.set_limit(LIMIT);
         conn.send("HTTP/1.1 200 OK\r\n\r\n");
         while conn.try_send([b'a'; 16 << 10]).is_ok() {}
-    });
+    })
+}
+
+#[test]
+fn a_client_that_takes_nothing_of_an_answer_is_given_up_in_time() {
+    let backend = endless();
     let proxy = Proxy::before_with(&backend, "timeouts.send = \"500ms\"", "");
     let client = proxy.connect_and_send(GET);
+    backend.wait_for_connections(1);
     backend.wait_until_idle(); // it was cut off, and not before its time
     let record = proxy.request_record(0);
     assert_eq!(record.text("fault"), "client", "{}", record.raw);
     proxy.wait_for_log(|line| line.says("took no bytes in time"), LIMIT);
     proxy.assert_idle();
     drop(client);
+}
+
+#[test]
+fn a_tls_client_that_takes_nothing_is_given_up_in_time() {
+    let backend = endless();
+    let authority = Authority::new();
+    let identity = authority.identity(&["x.test"]);
+    let text = "timeouts.send = \"500ms\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n[[listen.certificate]]\nchain = \"c.pem\"\n\
+        key = \"k.pem\"\n[[route]]\nbackend = \"{backend}\"";
+    let setup = Proxy::setup(text).file("c.pem", &identity.chain_pem).file("k.pem", &identity.key_pem);
+    let proxy = setup.put("backend", backend.url()).start();
+    let mut client = Conn::connect_tls(proxy.address(0), "x.test", authority.client(&["http/1.1"]));
+    client.send(GET);
+    backend.wait_for_connections(1);
+    backend.wait_until_idle();
+    proxy.wait_for_log(|line| line.says("took no bytes in time"), LIMIT);
+    drop(client);
+}
+
+#[test]
+fn an_h2_client_that_opens_its_windows_and_takes_nothing_is_given_up_in_time() {
+    let backend = endless();
+    let proxy = Proxy::before_with(&backend, "timeouts.send = \"500ms\"", "");
+    let mut client = Frames::connect(proxy.address(0));
+    client.send(kind::SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]); // SETTINGS_INITIAL_WINDOW_SIZE: all
+    client.send(kind::WINDOW_UPDATE, 0, 0, &[0x7f, 0xff, 0, 0]);
+    client.send(kind::SETTINGS, 1, 0, b"");
+    client.get(1);
+    backend.wait_for_connections(1);
+    backend.wait_until_idle();
+    proxy.wait_for_log(|line| line.says("took no bytes in time"), LIMIT);
+    proxy.assert_idle();
 }
 
 #[test]
