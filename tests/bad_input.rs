@@ -31,7 +31,7 @@ struct Victim {
 }
 
 impl Victim {
-    /// With `bad` as the backend of `/bad`, and an honest one for all else.
+    /// With `bad` as the backend of `/bad`, an answer of its own at `/own`, and an honest backend for all else.
     fn with(bad: Option<&Backend>) -> Self {
         Self::with_times(TIMES, bad)
     }
@@ -60,7 +60,9 @@ impl Victim {
         });
         let text = format!(
             "{times}\n[[listen]]\naddress = \"127.0.0.1:0\"\n[[route]]\nbackend = \"{{honest}}\"\n\
-            [[route]]\npath = \"/bad\"\nbackend = \"{{bad}}\"\n"
+            [[route]]\npath = \"/bad\"\nbackend = \"{{bad}}\"\n\
+            [[route]]\npath = \"/own\"\nrespond = {{ body = \"{}\" }}\n",
+            "a".repeat(4000)
         );
         let bad = bad.map_or_else(|| honest.url(), Backend::url);
         let proxy = Proxy::setup(&text).put("honest", honest.url()).put("bad", bad).start();
@@ -357,7 +359,7 @@ fn clients_that_never_read_are_given_up_and_hold_little() {
 fn clients_that_pipeline_without_reading_are_given_up_and_hold_little() {
     let mut victim = Victim::with(None);
     let mut client = victim.client("");
-    let flood = GET.repeat(1000);
+    let flood = "GET /own HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
     client.set_limit(ms(3000));
     let mut sent = 0;
     while client.try_send(&flood).is_ok() && sent < 50_000_000 {
