@@ -225,6 +225,7 @@ impl Alive {
 
 impl Drop for Alive {
     fn drop(&mut self) {
+        self.0.touch();
         self.0.exchanges.fetch_sub(1, Ordering::Relaxed);
         if let Some(tap) = &self.0.tap {
             tap.answered();
@@ -307,7 +308,8 @@ impl Body for Reply {
             None => this.complete = true,
             Some(Ok(frame)) => {
                 this.record.bytes_out += frame.data_ref().map_or(0, Bytes::len) as u64;
-                this.complete = this.is_end_stream();
+                // A length that is used up is an end to hyper's h1, which then asks no more.
+                this.complete = this.is_end_stream() || this.size_hint().exact() == Some(0);
             }
             Some(Err(error)) => {
                 this.record.blame(Fault::Backend, || format!("its answer was cut short ({})", chain(&**error)));
@@ -346,6 +348,9 @@ impl Body for Reply {
 impl Drop for Reply {
     fn drop(&mut self) {
         if !self.complete {
+            if matches!(self.source, Source::Backend { until_close: true, .. }) {
+                self.alive.0.cut.store(true, Ordering::Relaxed); // a FIN would look like its end
+            }
             self.record.blame_cut();
         }
     }

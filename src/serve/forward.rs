@@ -128,7 +128,7 @@ impl Sending<'_> {
             let others = self.backend.server_count() > tried.len() + 1;
             let spare = (repeatable && (connection.is_reused() || others)).then(|| copy_of(&request));
             request.headers_mut().insert(HOST, self.prepared.host_for(&lease));
-            let error = match self.exchange(connection, request).await? {
+            let error = match self.exchange(connection, request).await.inspect_err(|_| lease.distrust())? {
                 Ok(response) => return Ok((response, lease)),
                 Err(error) => error,
             };
@@ -223,7 +223,8 @@ impl Answered<'_> {
         if let Err(bad) = check_response(response.version(), response.status(), response.headers()) {
             return respond::failure(bad.into(), record, alive);
         }
-        let (mut head, body) = response.into_parts();
+        let (mut head, mut body) = response.into_parts();
+        body.is_good();
         headers::keep_one_length(&mut head.headers);
         record.status = Some(head.status);
         laws::response(connection, &self, backend, head.status, &mut head.headers);

@@ -10,6 +10,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{How, scratch};
 use crate::net::Stream;
 
+/// How many reads a direction has before the other has its turn: within tokio's budget for one poll
+/// (128 operations), which a busy direction would else spend alone.
+const TURN: u32 = 8;
+
 /// What is still to be done in this direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
@@ -101,9 +105,15 @@ impl Direction {
         }
     }
 
-    /// Moves what can be moved. Registers for what is missing, unless done.
+    /// Moves what can be moved, for one turn. Registers for what is missing, unless done.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, from: &mut Stream, to: &mut Stream, count: &AtomicU64) {
+        let mut turn = 0;
         while self.state != State::Done {
+            if turn == TURN {
+                cx.waker().wake_by_ref();
+                return;
+            }
+            turn += 1;
             let step = match self.state {
                 State::Open => self.poll_open(cx, from, to, count),
                 State::Ending => self.poll_ending(cx, to),

@@ -16,17 +16,24 @@ pub struct AnswerBody {
     incoming: Incoming,
     lease: Lease,
     connection: Option<Http1>,
+    good: bool,
 }
 
 impl AnswerBody {
     pub(super) fn new(incoming: Incoming, lease: Lease, connection: Option<Http1>) -> Self {
-        let mut body = Self { incoming, lease, connection };
-        body.give_back_at_end();
-        body
+        Self { incoming, lease, connection, good: false }
+    }
+
+    /// The head was judged and found good: its connection may carry other requests. Without this word it
+    /// is closed at the end.
+    pub fn is_good(&mut self) {
+        self.good = true;
+        self.give_back_at_end();
     }
 
     fn give_back_at_end(&mut self) {
-        if self.incoming.is_end_stream()
+        if self.good
+            && self.incoming.is_end_stream()
             && let Some(connection) = self.connection.take()
         {
             self.lease.server.pool.put_http1(connection);
@@ -43,7 +50,7 @@ impl Body for AnswerBody {
         let polled = Pin::new(&mut this.incoming).poll_frame(cx);
         match &polled {
             Poll::Ready(None) => {
-                if let Some(connection) = this.connection.take() {
+                if let Some(connection) = this.connection.take().filter(|_| this.good) {
                     this.lease.server.pool.put_http1(connection);
                 }
             }

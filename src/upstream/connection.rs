@@ -23,6 +23,11 @@ const H2_STREAM_WINDOW: u32 = 256 << 10;
 /// All of them together: one stalled answer cannot stop the others before 16 have stalled.
 const H2_CONNECTION_WINDOW: u32 = 4 << 20;
 
+/// What is queued to send on one stream before the client is made to wait.
+const H2_SEND_BUFFER: usize = 64 << 10;
+/// After how much silence a PING is sent, and how long its answer may take.
+const H2_PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+
 /// A connection with room for one request.
 #[derive(Debug)]
 pub struct Connection {
@@ -100,6 +105,12 @@ impl Lease {
         Ok(Connection { sender, lease: self.clone(), reused: false })
     }
 
+    /// A request got no answer in time: if the fault is the shared h2 connection's, the next request is not
+    /// to suffer from it too.
+    pub fn distrust(&self) {
+        self.server.pool.drop_http2();
+    }
+
     /// A new connection as a bare stream, for a handshake over HTTP/1.1.
     pub async fn dial(&self) -> Result<Stream, DialError> {
         self.server.dial(ClientAlpn::Http1).await.map(|(stream, _)| stream)
@@ -143,7 +154,9 @@ async fn start_http2(stream: Stream, server: &Server) -> hyper::Result<http2::Se
     let mut builder = http2::Builder::new(Executor(server.tasks.clone()));
     builder.timer(TokioTimer::new());
     builder.initial_stream_window_size(H2_STREAM_WINDOW).initial_connection_window_size(H2_CONNECTION_WINDOW);
-    builder.max_header_list_size(u32::try_from(server.heads.bytes).unwrap_or(u32::MAX));
+    builder.max_header_list_size(u32::try_from(server.heads.bytes).unwrap_or(u32::MAX)).max_send_buf_size(H2_SEND_BUFFER);
+    // All requests share it: a dead one has to be noticed although each request seems merely slow.
+    builder.keep_alive_interval(H2_PING.0).keep_alive_timeout(H2_PING.1).keep_alive_while_idle(true);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
     server.tasks.spawn("backend h2 connection", async move {
         connection.await.ok();

@@ -3,14 +3,22 @@
 //! A server that refuses an upload (413, 401) answers and closes; what it had not read makes its kernel
 //! reset the connection. The next write fails while the answer still waits to be read, and hyper gives
 //! up at a failed write. So a write that fails waits here until reading has come to its end.
+//!
+//! It also gives up a server that takes no bytes at all: an upload may outlive its answer, and then
+//! nobody else has a clock on it.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 use crate::net::Stream;
+
+/// How long a server may take no bytes while there are some for it: nginx's `proxy_send_timeout`.
+const SEND_TIME: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) struct Hearing {
@@ -21,11 +29,13 @@ pub(super) struct Hearing {
     ended: bool,
     /// Who waits to be told.
     writer: Option<Waker>,
+    /// Runs while the server takes nothing.
+    stall: Option<Pin<Box<Sleep>>>,
 }
 
 impl Hearing {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, failed: None, ended: false, writer: None }
+        Self { stream, failed: None, ended: false, writer: None, stall: None }
     }
 
     /// What writing came to; a failure only once reading has ended.
@@ -35,18 +45,23 @@ impl Hearing {
         write: impl FnOnce(Pin<&mut Stream>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if self.failed.is_none() {
-            match ready!(write(Pin::new(&mut self.stream), cx)) {
-                Ok(done) => return Poll::Ready(Ok(done)),
-                Err(error) => self.failed = Some(error),
+            match write(Pin::new(&mut self.stream), cx) {
+                Poll::Ready(Ok(done)) => {
+                    self.stall = None;
+                    return Poll::Ready(Ok(done));
+                }
+                Poll::Ready(Err(error)) => self.failed = Some(error),
+                Poll::Pending => {
+                    ready!(self.stall.get_or_insert_with(|| Box::pin(sleep(SEND_TIME))).as_mut().poll(cx));
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
             }
         }
-        match self.failed.as_ref().filter(|_| self.ended) {
-            Some(error) => Poll::Ready(Err(error.kind().into())),
-            None => {
-                self.writer = Some(cx.waker().clone());
-                Poll::Pending
-            }
+        if let Some(error) = self.failed.as_ref().filter(|_| self.ended) {
+            return Poll::Ready(Err(error.kind().into()));
         }
+        self.writer = Some(cx.waker().clone());
+        Poll::Pending
     }
 }
 

@@ -55,6 +55,11 @@ impl Pool {
         self.lock().http2 = Some((sender, Instant::now()));
     }
 
+    /// The next request dials; those that share the connection keep it.
+    pub(super) fn drop_http2(&self) {
+        self.lock().http2 = None;
+    }
+
     /// Lets go what is closed or has been idle for too long; an h2 connection ends when the last
     /// request that shares it has.
     pub(super) fn sweep(&self) {
