@@ -245,17 +245,29 @@ fn sigterm_refuses_new_connections_and_lets_a_slow_request_finish() {
 }
 
 #[test]
+fn a_head_that_is_being_sent_at_sigterm_is_finished_and_answered() {
+    let backend = Backend::http(200, "ok");
+    let mut proxy = Proxy::before(&backend);
+    let mut client = proxy.connect_and_send(&GET[..9]);
+    client.expect_silence(SILENCE); // so that it has been read
+    proxy.signal(Signal::TERM);
+    proxy.wait_for_log(|line| line.says("ending: no new connections"), LIMIT);
+    client.send(&GET[9..]);
+    assert_eq!(client.read_answer().1.text(), "ok");
+    client.expect_fin();
+    drop(client);
+    assert_eq!(proxy.wait_exit(AT_ONCE).code(), Some(0));
+}
+
+#[test]
 fn sigterm_sends_goaway_and_lets_h2_streams_finish() {
     let (backend, go) = slow(http(200, "worth waiting for"));
     let mut proxy = Proxy::before(&backend);
     let client = H2::connect(proxy.address(0));
     let mut idle = Frames::connect(proxy.address(0));
     idle.read_kind(kind::SETTINGS);
-    let answer = client.run(async {
-        let request = http::Request::get("http://x/").body(()).unwrap();
-        let (answer, _) = client.sender().send_request(request, true).unwrap();
-        answer
-    });
+    let request = http::Request::get("http://x/").body(()).unwrap();
+    let (answer, _) = client.sender().send_request(request, true).unwrap();
     backend.head();
     proxy.signal(Signal::TERM);
     idle.read_kind(kind::GOAWAY);
@@ -368,7 +380,7 @@ fn a_peer_that_never_reads_does_not_hold_up_the_end_beyond_the_grace() {
     let backend = Backend::scripted(|conn, _| {
         let head = conn.read_head();
         conn.send(answer_101(&head));
-        while conn.try_send([b'a'; 64 << 10]).is_ok() {}
+        while conn.try_send([b'a'; 16 << 10]).is_ok() {}
     });
     let mut proxy = setup(&backend, "timeouts.grace = \"1s\"").start();
     let client = opened(proxy.connect());

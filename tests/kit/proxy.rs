@@ -255,7 +255,7 @@ impl Proxy {
         while spans.len() < 10 {
             let before = self.cpu();
             thread::sleep(Duration::from_millis(300));
-            spans.push(self.cpu() - before);
+            spans.push(self.cpu().saturating_sub(before));
             if spans.last() <= Some(&Duration::from_millis(20)) {
                 return;
             }
