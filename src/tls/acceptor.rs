@@ -65,9 +65,7 @@ impl Acceptor {
                 Ok(Secured { stream: tls.into(), alpn, sni, version })
             }
             Ok(Err((error, socket))) => Err(AcceptError::of(&error, socket)),
-            Err(_) => {
-                Err(AcceptError::new(AcceptFault::Time, format!("the client did not finish the handshake within {time:?}")))
-            }
+            Err(_) => Err(AcceptError::new(AcceptFault::Time, "the client did not finish the handshake in time".to_owned())),
         }
     }
 }

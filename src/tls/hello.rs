@@ -27,7 +27,7 @@ impl Hello {
             Ok(Ok(first)) => Ok(Self::of(first)),
             Ok(Err(error)) if gone(&error) => Ok(Self::Gone),
             Ok(Err(error)) => Err(AcceptError::new(AcceptFault::Ours, format!("looking at the first byte: {error}"))),
-            Err(_) => Err(AcceptError::new(AcceptFault::Time, format!("the client sent nothing within {time:?}"))),
+            Err(_) => Err(AcceptError::new(AcceptFault::Time, "the client sent nothing in time".to_owned())),
         }
     }
 
