@@ -1,14 +1,19 @@
 //! One direction of a tunnel: read, write at once, keep only what the receiver refused.
 
+use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{How, scratch};
+use super::{How, SCRATCH_BYTES, scratch};
 use crate::net::Stream;
+
+/// What one poll moves at most, before the other tasks of the thread get their turn. tokio's own budget
+/// counts reads (128), and 128 full buffers take tens of milliseconds.
+const TURN_BYTES: usize = SCRATCH_BYTES;
 
 /// What is still to be done in this direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,7 +108,11 @@ impl Direction {
 
     /// Moves what can be moved. Registers for what is missing, unless done.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, from: &mut Stream, to: &mut Stream, count: &AtomicU64) {
+        let before = count.load(Ordering::Relaxed);
         while self.state != State::Done {
+            if count.load(Ordering::Relaxed) - before >= TURN_BYTES as u64 {
+                return let_others(cx);
+            }
             let step = match self.state {
                 State::Open => self.poll_open(cx, from, to, count),
                 State::Ending => self.poll_ending(cx, to),
@@ -225,13 +234,26 @@ enum Fault {
 
 /// Reads and forgets until the sender ends in whatever way.
 fn poll_discard(cx: &mut Context<'_>, from: &mut Stream) -> Poll<State> {
-    scratch::with(|buffer| {
-        loop {
+    let mut left = TURN_BYTES;
+    while left > 0 {
+        let read = scratch::with(|buffer| {
             let mut read = ReadBuf::new(buffer);
-            match ready!(Pin::new(&mut *from).poll_read(cx, &mut read)) {
-                Ok(()) if !read.filled().is_empty() => {}
-                _ => return Poll::Ready(State::Done),
-            }
+            Pin::new(&mut *from).poll_read(cx, &mut read).map_ok(|()| read.filled().len())
+        });
+        match ready!(read) {
+            Ok(0) | Err(_) => return Poll::Ready(State::Done),
+            Ok(n) => left = left.saturating_sub(n),
         }
-    })
+    }
+    let_others(cx);
+    Poll::Pending
+}
+
+/// Has the task polled again, after the thread's other tasks and what the kernel has to tell.
+fn let_others(cx: &mut Context<'_>) {
+    // Not `wake_by_ref`: with a task always in its queue tokio asks the kernel after 61 polls only. What
+    // yields is woken after asking.
+    if pin!(tokio::task::yield_now()).poll(cx).is_ready() {
+        cx.waker().wake_by_ref(); // never so far: it was made to be pending once
+    }
 }
