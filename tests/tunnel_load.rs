@@ -139,17 +139,53 @@ rows! { a_stalled_tunnel_delays_no_other_on_its_thread {
 fn a_stalled_tunnel_delays_no_other_on_its_thread(over: Over) {
     let _alone = alone();
     let around = Around::new(over, "threads = 1");
-    let (mut client, mut server) = around.open();
     let (stalled, mut pushing) = around.open(); // its client reads nothing
-    let over_now = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            pushing.send_until_stalled(&pattern(64 << 10), STALL);
-            pushing.set_limit(Duration::from_millis(20));
-            while !over_now.load(Ordering::Relaxed) {
-                pushing.try_send("more").ok(); // it keeps pushing
-            }
+    pushing.send_until_stalled(&pattern(64 << 10), STALL);
+    pushing.set_limit(Duration::from_millis(20));
+    let p99 = round_trips(&around, "a stalled tunnel", |done| {
+        while !done.load(Ordering::Relaxed) {
+            pushing.try_send("more").ok(); // it keeps pushing
+        }
+    });
+    assert!(p99 < Duration::from_millis(50), "p99 {p99:?}");
+    drop(stalled);
+}
+
+rows! { a_tunnel_in_full_flow_delays_no_other_on_its_thread {
+    a_tunnel_in_full_flow_delays_no_other_on_its_thread_ws: PLAIN;
+    a_tunnel_in_full_flow_delays_no_other_on_its_thread_wss: WSS;
+}}
+
+fn a_tunnel_in_full_flow_delays_no_other_on_its_thread(over: Over) {
+    let _alone = alone();
+    let around = Around::new(over, "threads = 1");
+    let (client, mut server) = around.open();
+    let part = pattern(256 << 10);
+    let p99 = round_trips(&around, "a tunnel in full flow", move |done| {
+        let drain = thread::spawn(move || {
+            let (mut client, mut got) = (client, 0);
+            client.pour(|bytes| got += bytes.len() as u64);
+            got
         });
+        while !done.load(Ordering::Relaxed) {
+            server.send(&part);
+        }
+        drop(server);
+        let got = drain.join().unwrap();
+        eprintln!("{} MiB went by meanwhile", got / MIB);
+        assert!(got > 4 * MIB, "it was no flow");
+    });
+    // Here the machine has all its cores busy, so it is the kernel that says who is late.
+    assert!(p99 < Duration::from_millis(100), "p99 {p99:?}");
+}
+
+/// A thousand round trips through a tunnel of their own while `beside` runs, which is told when they are
+/// done; what 99 of 100 stay below.
+fn round_trips(around: &Around, what: &str, beside: impl FnOnce(&AtomicBool) + Send) -> Duration {
+    let (mut client, mut server) = around.open();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let beside = scope.spawn(|| beside(&done));
         let mut times: Vec<Duration> = (0..1000)
             .map(|_| {
                 let began = Instant::now();
@@ -160,12 +196,12 @@ fn a_stalled_tunnel_delays_no_other_on_its_thread(over: Over) {
                 began.elapsed()
             })
             .collect();
-        over_now.store(true, Ordering::Relaxed);
+        done.store(true, Ordering::Relaxed);
+        beside.join().unwrap();
         times.sort();
-        eprintln!("{over:?}: beside a stalled tunnel, p50 {:?}, p99 {:?}, worst {:?}", times[500], times[990], times[999]);
-        assert!(times[990] < Duration::from_millis(50), "p99 {:?}", times[990]);
-    });
-    drop(stalled);
+        eprintln!("{:?}: beside {what}: p50 {:?}, p99 {:?}, worst {:?}", around.over, times[500], times[990], times[999]);
+        times[990]
+    })
 }
 
 // --- crowds ----------------------------------------------------------------------------------------------

@@ -1,18 +1,21 @@
 //! One direction of a tunnel: read, write at once, keep only what the receiver refused.
 
+use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{How, scratch};
+use super::{How, SCRATCH_BYTES, scratch};
 use crate::net::Stream;
 
-/// How many reads a direction has before the other has its turn: within tokio's budget for one poll
-/// (128 operations), which a busy direction would else spend alone.
-const TURN: u32 = 8;
+/// What one poll moves at most, before the other direction and the other tasks of the thread get their
+/// turn: so many reads, and so many bytes. tokio's own budget counts reads (128): one busy direction would
+/// spend it alone, and 128 full buffers take tens of milliseconds.
+const TURN_READS: u32 = 8;
+const TURN_BYTES: u64 = SCRATCH_BYTES as u64;
 
 /// What is still to be done in this direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,13 +110,13 @@ impl Direction {
 
     /// Moves what can be moved, for one turn. Registers for what is missing, unless done.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, from: &mut Stream, to: &mut Stream, count: &AtomicU64) {
-        let mut turn = 0;
+        let before = count.load(Ordering::Relaxed);
+        let mut reads = 0;
         while self.state != State::Done {
-            if turn == TURN {
-                cx.waker().wake_by_ref();
-                return;
+            if reads == TURN_READS || count.load(Ordering::Relaxed) - before >= TURN_BYTES {
+                return let_others(cx);
             }
-            turn += 1;
+            reads += 1;
             let step = match self.state {
                 State::Open => self.poll_open(cx, from, to, count),
                 State::Ending => self.poll_ending(cx, to),
@@ -235,13 +238,26 @@ enum Fault {
 
 /// Reads and forgets until the sender ends in whatever way.
 fn poll_discard(cx: &mut Context<'_>, from: &mut Stream) -> Poll<State> {
-    scratch::with(|buffer| {
-        loop {
+    let mut left = TURN_BYTES;
+    while left > 0 {
+        let read = scratch::with(|buffer| {
             let mut read = ReadBuf::new(buffer);
-            match ready!(Pin::new(&mut *from).poll_read(cx, &mut read)) {
-                Ok(()) if !read.filled().is_empty() => {}
-                _ => return Poll::Ready(State::Done),
-            }
+            Pin::new(&mut *from).poll_read(cx, &mut read).map_ok(|()| read.filled().len())
+        });
+        match ready!(read) {
+            Ok(0) | Err(_) => return Poll::Ready(State::Done),
+            Ok(n) => left = left.saturating_sub(n),
         }
-    })
+    }
+    let_others(cx);
+    Poll::Pending
+}
+
+/// Has the task polled again, after the thread's other tasks and what the kernel has to tell.
+fn let_others(cx: &mut Context<'_>) {
+    // Not `wake_by_ref`: with a task always in its queue tokio asks the kernel after 61 polls only. What
+    // yields is woken after asking.
+    if pin!(tokio::task::yield_now()).poll(cx).is_ready() {
+        cx.waker().wake_by_ref(); // never so far: it was made to be pending once
+    }
 }

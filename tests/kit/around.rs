@@ -28,7 +28,8 @@ pub struct Around {
     pub backend: Backend,
     /// It signed what both sides show.
     pub authority: Authority,
-    over: Over,
+    /// What is spoken.
+    pub over: Over,
 }
 
 impl Around {

@@ -142,8 +142,11 @@ impl Proxy {
     /// The address of the n-th listener that was announced.
     #[track_caller]
     pub fn address(&self, n: usize) -> SocketAddr {
-        let lines = self.logs();
-        let listening: Vec<&Line> = lines.iter().filter(|line| line.message() == "listening").collect();
+        // Not by `logs`, which copies all there is: this is asked for each client.
+        let listening: Vec<Line> = {
+            let state = self.log.state.lock().unwrap();
+            state.lines.iter().filter(|line| line.message() == "listening").take(n + 1).cloned().collect()
+        };
         let line = listening.get(n).unwrap_or_else(|| panic!("listener {n} of {}:\n{}", listening.len(), self.log.text()));
         line.text("address").parse().unwrap_or_else(|e| panic!("{}: {e}", line.raw))
     }
