@@ -1,0 +1,124 @@
+//! The tap on its own: heads cut anywhere, bytes held, clocks.
+
+use super::*;
+use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use crate::net::Socket;
+
+const TIMES: TapTimes =
+    TapTimes { head: Duration::from_secs(10), keep_alive: Duration::from_secs(75), send: Duration::from_secs(60) };
+
+fn pair() -> (UnixStream, Tap, TapHandle) {
+    let (client, server) = UnixStream::pair().expect("a pair");
+    let (tap, handle) = Tap::new(Stream::from(Socket::Unix(server)), TIMES);
+    (client, tap, handle)
+}
+
+proptest! {
+    #[test]
+    fn the_end_of_a_head_is_found_however_it_is_cut(
+        blank in "(\r\n){0,2}", lines in prop::collection::vec("[a-z][a-z \r]{0,6}[a-z]\r?\n", 1..5), end in "\r?\n",
+        rest in "[a-z\r\n]{0,9}", cuts in prop::collection::vec(1usize..9, 0..20),
+    ) {
+        let head = lines.concat() + &end;
+        let all = format!("{blank}{head}{rest}");
+        let mut state = State::new();
+        let mut left = all.as_bytes();
+        let mut cuts = cuts.into_iter();
+        loop {
+            let n = cuts.next().unwrap_or(left.len()).min(left.len());
+            let (taken, whole) = state.scan(&left[..n]);
+            left = &left[taken..];
+            if whole { break; }
+            prop_assert_eq!(taken, n);
+            prop_assert!(!left.is_empty());
+        }
+        prop_assert_eq!(String::from_utf8_lossy(&state.head), head);
+        prop_assert_eq!(left, rest.as_bytes());
+    }
+}
+
+#[tokio::test]
+async fn bytes_behind_an_offer_are_held_and_a_second_head_is_not_seen() {
+    let (mut client, mut tap, handle) = pair();
+    client.write_all(b"GET /ws HTTP/1.1\r\nhOST: x\r\n\r\n\x81\x01GET / HTTP/1.1\r\n\r\n").await.expect("sent");
+    let mut buf = [0; 200];
+    let n = tap.read(&mut buf).await.expect("a head");
+    assert_eq!(&buf[..n], b"GET /ws HTTP/1.1\r\nhOST: x\r\n\r\n");
+    assert_eq!(handle.request(true, false).as_deref(), Some(&buf[..n]));
+    client.write_all(b"more").await.expect("sent");
+    drop(client);
+    assert_eq!(tap.read(&mut buf).await.expect("EOF is seen though bytes wait"), 0);
+    assert!(handle.offer_refused());
+    assert_eq!(&tap.into_parts().1[..], b"\x81\x01GET / HTTP/1.1\r\n\r\nmore");
+}
+
+#[tokio::test]
+async fn pipelined_heads_come_one_at_a_time() {
+    let (mut client, mut tap, handle) = pair();
+    client.write_all(b"GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\nGET").await.expect("sent");
+    let mut buf = [0; 200];
+    for path in ["/1", "/2"] {
+        let n = tap.read(&mut buf).await.expect("a head");
+        assert_eq!(&buf[..n], format!("GET {path} HTTP/1.1\r\n\r\n").as_bytes());
+        handle.request(false, false);
+        handle.answered();
+    }
+    assert_eq!(tap.read(&mut buf).await.expect("a part"), 3);
+    assert!(handle.mid_head());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unfinished_head_and_an_idle_connection_have_clocks_of_their_own() {
+    let (mut client, mut tap, handle) = pair();
+    let start = Instant::now();
+    let mut buf = [0; 99];
+    assert_eq!(tap.read(&mut buf).await.expect_err("idle").kind(), io::ErrorKind::TimedOut);
+    assert_eq!((start.elapsed().as_secs(), handle.expired()), (75, Some(Clock::Idle)));
+
+    let (mut client2, mut tap, handle) = pair();
+    client2.write_all(b"GET / HT").await.expect("sent");
+    assert_eq!(tap.read(&mut buf).await.expect("a part"), 8);
+    let start = Instant::now();
+    assert_eq!(tap.read(&mut buf).await.expect_err("slow").kind(), io::ErrorKind::TimedOut);
+    assert_eq!((start.elapsed().as_secs(), handle.expired()), (10, Some(Clock::Head)));
+    client.write_all(b"x").await.expect("still open");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_idle_clock_runs_after_an_answer_though_the_read_was_pending_before() {
+    let (mut client, mut tap, handle) = pair();
+    client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("sent");
+    let mut buf = [0; 99];
+    assert_eq!(tap.read(&mut buf).await.expect("a head"), 18);
+    handle.request(false, false);
+    let start = Instant::now();
+    let waiting = async move { tap.read(&mut [0; 9]).await.expect_err("idle").kind() };
+    let answering = async {
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        handle.answered();
+    };
+    assert_eq!(tokio::join!(waiting, answering).0, io::ErrorKind::TimedOut);
+    assert_eq!((start.elapsed().as_secs(), handle.expired()), (175, Some(Clock::Idle)));
+}
+
+#[tokio::test]
+async fn a_request_line_longer_than_allowed_is_told_from_a_large_head() {
+    for (head, long) in [(format!("GET /{} HTTP/1.1\r\n", "a".repeat(60)), true), ("GET / HTTP/1.1\r\n".repeat(5), false)] {
+        let (mut client, tap, handle) = pair();
+        let mut tap = tap.with_longest_line(50);
+        client.write_all(head.as_bytes()).await.expect("sent");
+        assert_eq!((tap.read(&mut [0; 200]).await.is_err(), handle.had_long_line()), (long, long));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_nothing_is_given_up() {
+    let (_client, mut tap, handle) = pair();
+    let start = Instant::now();
+    let error = tap.write_all(&vec![0; 16 << 20]).await.expect_err("nobody reads");
+    assert_eq!((error.kind(), handle.expired()), (io::ErrorKind::TimedOut, Some(Clock::Send)));
+    assert_eq!(start.elapsed().as_secs(), 60);
+}
