@@ -15,7 +15,7 @@ use crate::net::Stream;
 /// turn: so many reads, and so many bytes. tokio's own budget counts reads (128): one busy direction would
 /// spend it alone, and 128 full buffers take tens of milliseconds.
 const TURN_READS: u32 = 8;
-const TURN_BYTES: u64 = SCRATCH_BYTES as u64;
+const TURN_BYTES: usize = SCRATCH_BYTES;
 
 /// What is still to be done in this direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl Direction {
         let before = count.load(Ordering::Relaxed);
         let mut reads = 0;
         while self.state != State::Done {
-            if reads == TURN_READS || count.load(Ordering::Relaxed) - before >= TURN_BYTES {
+            if reads == TURN_READS || count.load(Ordering::Relaxed) - before >= TURN_BYTES as u64 {
                 return let_others(cx);
             }
             reads += 1;
