@@ -308,6 +308,63 @@ fn the_reason_of_a_reset_is_an_error_at_the_client() {
     assert!(answer.as_ref().map_or(true, |answer| answer.status == 502), "{answer:?}");
 }
 
+// --- answers that come before the request is over ---------------------------------------------------------
+
+/// A request whose body is begun and goes no further; the whole answer to it.
+fn answer_to_the_beginning_of(proxy: &Proxy, lines: &[(&'static str, &'static str)], begun: &'static str) -> (u16, Vec<u8>) {
+    let h2 = h2(proxy);
+    h2.run(async {
+        let mut sender = h2.sender().ready().await.unwrap();
+        let (answer, mut stream) = sender.send_request(request(Method::POST, lines), false).unwrap();
+        if !begun.is_empty() {
+            stream.send_data(Bytes::from_static(begun.as_bytes()), false).unwrap();
+        }
+        let (head, mut body) = answer.await.unwrap().into_parts();
+        let mut bytes = Vec::new();
+        while let Some(part) = body.data().await {
+            bytes.extend(part.unwrap());
+        }
+        (head.status.as_u16(), bytes)
+    })
+}
+
+#[test]
+fn an_answer_before_the_body_is_over_arrives_whole() {
+    let backend = Backend::scripted(|conn, _| {
+        conn.read_head();
+        conn.send(http(413, "too much"));
+    });
+    let proxy = Proxy::before(&backend);
+    assert_eq!(answer_to_the_beginning_of(&proxy, &[], "begun"), (413, b"too much".to_vec()));
+}
+
+#[test]
+fn a_body_that_was_not_asked_for_holds_nobody() {
+    let backend = Backend::scripted(|conn, _| {
+        conn.read_head();
+        conn.send(http(417, "no"));
+        assert_eq!(conn.read_to_end().0, b"", "no byte of the body reaches the backend");
+    });
+    let proxy = Proxy::before(&backend);
+    assert_eq!(answer_to_the_beginning_of(&proxy, &[("expect", "100-continue")], ""), (417, b"no".to_vec()));
+    backend.wait_until_idle();
+}
+
+#[test]
+fn a_body_is_sent_on_where_a_backend_does_not_answer_its_expectation() {
+    let backend = Backend::scripted(|conn, _| {
+        let head = conn.read_head();
+        conn.expect_silence(SILENCE);
+        assert_eq!(conn.read_body(&head).text(), "hello");
+        conn.send(http(200, "fine"));
+        conn.wait_for_any_end();
+    });
+    let proxy = Proxy::before(&backend);
+    let lines = [("expect", "100-continue"), ("content-length", "5")];
+    let answer = h2(&proxy).request(request(Method::POST, &lines), Some(Bytes::from_static(b"hello")), None).unwrap();
+    assert_eq!(answer.body, b"fine");
+}
+
 // --- refusals and failures -------------------------------------------------------------------------------
 
 #[test]

@@ -542,6 +542,26 @@ fn a_client_that_does_not_wait_is_served_too() {
     assert_eq!(client.read_body(&answer).text(), "fine");
 }
 
+/// A request that expects a 100 and gets an answer of ours: no 100 goes before it, and what comes behind is
+/// not read as a request.
+fn is_final_too(status: u16, route: &str) {
+    let backend = Backend::silent();
+    let proxy = Proxy::before_with(&backend, "", route);
+    let mut client = proxy.connect_and_send(request("POST / HTTP/1.1", EXPECTING));
+    let answer = client.read_answer().0;
+    assert_eq!(answer.status(), status);
+    answer.assert_line("Connection: close");
+    client.try_send("hello").ok();
+    client.try_send(SMUGGLED).ok();
+    client.expect_any_end();
+    assert_eq!(backend.connections(), 0);
+}
+
+rows! { is_final_too {
+    a_413_of_ours_is_final_and_the_body_is_not_asked_for: 413, "max_body = \"4B\"";
+    a_404_of_ours_is_final_and_the_body_is_not_asked_for: 404, "path = \"/elsewhere\"";
+}}
+
 #[test]
 fn an_http_1_0_client_cannot_expect() {
     let seen = forwarded("POST / HTTP/1.0\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nhello");
@@ -637,6 +657,33 @@ fn equal_lengths_in_an_answer_become_one() {
 #[test]
 fn a_100_that_nobody_asked_for_is_passed_over() {
     assert_eq!(passed("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").0.status(), 200);
+}
+
+#[test]
+fn early_hints_are_passed_over() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n";
+    let (head, body) = passed(&(hints.repeat(2) + "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+    assert_eq!((head.status(), body.text().as_str()), (200, "ok"));
+}
+
+#[test]
+fn a_body_behind_an_answer_to_head_is_nobodys_answer() {
+    let backend = Backend::scripted(|conn, _| {
+        while let Ok(head) = conn.try_read_head() {
+            let secret = if head.first.starts_with("HEAD") { "SECRET" } else { "fine" };
+            if conn.try_send(http(200, secret)).is_err() {
+                return;
+            }
+        }
+    });
+    let proxy = Proxy::before(&backend);
+    let mut client = proxy.connect();
+    for _ in 0..5 {
+        client.send(request("HEAD / HTTP/1.1", &["Host: a"]));
+        assert_eq!(client.read_head().status(), 200);
+        client.send(get(&[]));
+        assert_eq!(client.read_answer().1.text(), "fine");
+    }
 }
 
 #[test]

@@ -336,6 +336,44 @@ fn an_answer_over_tls_that_ends_with_close_notify_is_whole() {
     assert_eq!((body.text().as_str(), body.framing), ("begun", Framing::Close));
 }
 
+#[test]
+fn a_cut_answer_is_no_whole_one_to_a_1_0_client_over_tls_either() {
+    let authority = Authority::new();
+    let identity = authority.identity(&["localhost"]);
+    let backend = Backend::answering(NO_LAST_CHUNK);
+    let text = "[[listen]]\naddress = \"127.0.0.1:0\"\n[[listen.certificate]]\nchain = \"chain.pem\"\nkey = \"key.pem\"\n\
+                [[route]]\nbackend = \"{url}\"\n";
+    let setup = Proxy::setup(text).put("url", backend.url());
+    let proxy = setup.file("chain.pem", &identity.chain_pem).file("key.pem", &identity.key_pem).start();
+    let mut client = Conn::connect_tls(proxy.address(0), "localhost", authority.client(&[]));
+    client.send("GET / HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    let head = client.read_head();
+    assert_eq!(head.status(), 200);
+    assert!(client.try_read_body(&head).is_err(), "ends with close_notify, as a whole answer does");
+}
+
+#[test]
+fn an_answer_of_an_h2_backend_that_is_killed_arrives_cut() {
+    let (sender, begun) = channel();
+    let backend = H2Backend::scripted(move |mut call: Call| {
+        let sender = sender.clone();
+        async move {
+            let mut stream = call.respond.send_response(http::Response::new(()), false).unwrap();
+            stream.send_data(bytes::Bytes::from_static(b"begun"), false).unwrap();
+            sender.send(()).unwrap();
+            std::future::pending::<()>().await;
+        }
+    });
+    let proxy =
+        Proxy::setup("[[listen]]\naddress = \"127.0.0.1:0\"\n[[route]]\nbackend = \"{url}\"\n").put("url", backend.url()).start();
+    let mut client = proxy.connect_and_send(GET);
+    let head = client.read_head();
+    client.expect(chunk("begun"));
+    begun.recv_timeout(LIMIT).unwrap();
+    drop(backend);
+    assert!(client.try_read_body(&head).is_err(), "a whole answer");
+}
+
 // --- cut requests ----------------------------------------------------------------------------------------
 
 /// A request that breaks off reaches the backend cut, never whole, and within a second.
@@ -373,6 +411,34 @@ rows! { reaches_the_backend_cut {
     an_upload_that_is_reset: SHORT_UPLOAD, Conn::reset;
     a_chunked_upload_that_is_reset: CHUNKED_UPLOAD, Conn::reset;
 }}
+
+#[test]
+fn an_upload_that_ends_early_is_reset_at_an_h2_backend() {
+    let (sender, ends) = channel();
+    let backend = H2Backend::scripted(move |mut call: Call| {
+        let sender = sender.clone();
+        async move {
+            let mut parts = Vec::new();
+            while let Some(part) = call.request.body_mut().data().await {
+                let cut = part.is_err();
+                parts.push(part);
+                sender.send(cut).unwrap();
+                if cut {
+                    return;
+                }
+            }
+            panic!("a whole request of {parts:?}");
+        }
+    });
+    let proxy =
+        Proxy::setup("[[listen]]\naddress = \"127.0.0.1:0\"\n[[route]]\nbackend = \"{url}\"\n").put("url", backend.url()).start();
+    for begun in [SHORT_UPLOAD, CHUNKED_UPLOAD] {
+        let client = proxy.connect_and_send(begun);
+        assert!(!ends.recv_timeout(LIMIT).unwrap(), "the first part");
+        drop(client);
+        assert!(ends.recv_timeout(LIMIT).expect("the backend is told"), "then the cut");
+    }
+}
 
 #[test]
 fn an_upload_with_a_malformed_chunk_is_400_and_reaches_the_backend_cut() {
@@ -654,6 +720,41 @@ fn a_body_in_single_bytes_comes_through() {
     client.send_in_single_bytes(pattern(200));
     assert_eq!(client.read_answer().1.bytes, pattern(200));
 }
+
+/// Requests of every framing, one right behind the other, cut into pieces of this size.
+fn are_answered_in_order(piece: usize) {
+    let backend = Backend::scripted(|conn, _| {
+        while let Ok(head) = conn.try_read_head() {
+            let body = conn.read_body(&head);
+            conn.send(http(200, &format!("{} {}", head.target(), body.text())));
+        }
+    });
+    let proxy = Proxy::before(&backend);
+    let mut client = proxy.connect();
+    let all = [
+        "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
+        "POST /3 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n",
+        "\r\nGET /4 HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST /5 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+        "POST /6 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "GET /7 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    ];
+    all.concat().as_bytes().chunks(piece).for_each(|part| client.send(part));
+    for expected in ["/1 ", "/2 hello", "/3 hello!", "/4 ", "/5 ", "/6 ", "/7 "] {
+        assert_eq!(client.read_answer().1.text(), expected);
+    }
+    client.expect_fin();
+}
+
+rows! { are_answered_in_order {
+    requests_that_come_in_one_piece_are_answered_in_order: 10_000;
+    requests_that_come_byte_by_byte_are_answered_in_order: 1;
+    requests_that_come_in_pieces_of_7_are_answered_in_order: 7;
+    requests_that_come_in_pieces_of_40_are_answered_in_order: 40;
+    requests_that_come_in_pieces_of_64_are_answered_in_order: 64;
+    requests_that_come_in_pieces_of_100_are_answered_in_order: 100;
+}}
 
 // --- limits ----------------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ fn a_fin_and_a_reset_are_told_apart() {
     assert_eq!(end_seen_when(drop), End::Fin);
     assert_eq!(end_seen_when(|mut client| client.fin()), End::Fin);
     assert_eq!(end_seen_when(Conn::reset), End::Reset);
+    assert_eq!(end_seen_when(|client| client.end_with_a_reset()), End::Reset);
 }
 
 #[test]

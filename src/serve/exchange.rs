@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use http::header::{LOCATION, UPGRADE};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, request};
+use http::header::{EXPECT, LOCATION, UPGRADE};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -43,6 +43,7 @@ pub(super) async fn exchange(connection: Arc<Connection>, begun: Begun) -> Resul
     let Begun { parts, body, alive, asks, raw } = begun;
     let has_body = !body.is_end_stream();
     let in_step = raw.is_some();
+    let expects = has_body && parts.version == Version::HTTP_11 && parts.headers.contains_key(EXPECT);
     let world = connection.entry.shared.world.load_full();
     let mut answer = route(&connection, &world, Begun { parts, body, alive, asks, raw }).await;
     if asks {
@@ -54,8 +55,16 @@ pub(super) async fn exchange(connection: Arc<Connection>, begun: Begun) -> Resul
             respond::close_after(answer.headers_mut());
         }
     }
+    if expects && answer.extensions_mut().remove::<BodySettled>().is_none() {
+        // Nobody has asked for the body: what comes next may be that, or the next request.
+        respond::close_after(answer.headers_mut());
+    }
     Ok(answer)
 }
+
+/// Marks an answer whose maker knows what became of the request's body.
+#[derive(Clone)]
+pub(super) struct BodySettled;
 
 /// Marks an answer behind which the client's bytes are no request.
 #[derive(Clone)]

@@ -13,6 +13,7 @@ use tokio_util::sync::DropGuard;
 use super::World;
 use super::body::{Alive, Flow, Reply, Source, Upload};
 use super::connection::Connection;
+use super::exchange::BodySettled;
 use super::laws::{self, Prepared};
 use super::record::Record;
 use super::respond::{self, Failure};
@@ -62,6 +63,7 @@ pub(super) async fn forward(connection: &Arc<Connection>, world: &World, job: Jo
     if unasked && version <= Version::HTTP_11 {
         respond::close_after(answer.headers_mut());
     }
+    answer.extensions_mut().insert(BodySettled);
     answer
 }
 
