@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,8 +44,21 @@ pub struct Log {
     #[arg(long = "log-format", global = true, value_enum, default_value = "auto", value_name = "FORMAT")]
     pub format: LogFormat,
     /// What is logged: error, warn, info, debug, trace, or directives such as `info,spliceway::serve=debug`
-    #[arg(long = "log-level", global = true, env = "SPLICEWAY_LOG", default_value = "info", value_name = "LEVEL")]
+    #[arg(long = "log-level", global = true, env = "SPLICEWAY_LOG", default_value = "info", value_name = "LEVEL", value_parser = level)]
     pub level: String,
+}
+
+/// Takes what the log's filter takes, but for a single word that is no level: the filter would take it for
+/// a part of the program, and log nothing at all.
+fn level(text: &str) -> Result<String, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let known = |part: &str| part.contains(['=', '[']) || LEVELS.iter().any(|level| part.eq_ignore_ascii_case(level));
+    match text.split(',').map(str::trim).find(|part| !known(part)) {
+        Some(part) => Err(format!("`{part}` is no level; there are {}", LEVELS.join(", "))),
+        None => {
+            EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| format!("{error}; there are {}", LEVELS.join(", ")))
+        }
+    }
 }
 
 /// How log lines look.

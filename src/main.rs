@@ -1,7 +1,7 @@
 //! The binary: exit codes, logging, runtime. Everything else is the library's.
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -60,20 +60,20 @@ fn check(config: Option<PathBuf>) -> Result<(), Failure> {
 
 fn run_file(config: Option<PathBuf>, log: &Log) -> Result<(), Failure> {
     let path = find(config)?;
-    let read = |path: &Path, color: bool| config::load(path).map_err(|report| report.render(color));
-    let config = read(&path, std::io::stderr().is_terminal()).map_err(|report| (WRONG, report))?;
-    run(config, log, Some(Box::new(move || read(&path, false))))
+    logging(log);
+    let app = app::load(&path).map_err(|report| (WRONG, report.render(std::io::stderr().is_terminal())))?;
+    run(app, Some(Box::new(move || config::check(&path))))
 }
 
 fn run_quick(listen: Option<&str>, to: Option<&str>, log: &Log) -> Result<(), Failure> {
     let Some(to) = to else { return Err((WRONG, "error: --listen needs --to, the address of a backend".to_owned())) };
-    let config = Config::quick(listen.unwrap_or(Words::DEFAULT_LISTEN), to);
-    run(config.map_err(|error| (WRONG, format!("error: {error}")))?, log, None)
+    let config =
+        Config::quick(listen.unwrap_or(Words::DEFAULT_LISTEN), to).map_err(|error| (WRONG, format!("error: {error}")))?;
+    logging(log);
+    run(App::build(config).map_err(|errors| (WRONG, errors.to_string()))?, None)
 }
 
-fn run(config: Config, log: &Log, reload: Option<Reload>) -> Result<(), Failure> {
-    logging(log);
-    let app = App::build(config).map_err(|errors| (WRONG, errors.to_string()))?;
+fn run(app: App, reload: Option<Reload>) -> Result<(), Failure> {
     complete(runtime(app.threads())?, app::run(app, reload))
 }
 
@@ -97,8 +97,7 @@ fn runtime(threads: Option<usize>) -> Result<tokio::runtime::Runtime, Failure> {
 
 fn logging(log: &Log) {
     let human = log.format == LogFormat::Human || (log.format == LogFormat::Auto && std::io::stderr().is_terminal());
-    let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(&log.level)).with_writer(std::io::stderr);
     if human {
         builder.with_ansi(std::io::stderr().is_terminal()).compact().init();
     } else {

@@ -240,14 +240,15 @@ fn run_with_a_broken_file_says_so_as_check_does_and_ends_with_2() {
 fn a_taken_port_ends_a_run_with_1_and_every_one_is_named() {
     let taken = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     let ports = taken.each_ref().map(|listener| listener.local_addr().unwrap().port());
-    let text = ports.iter().map(|port| format!("[[listen]]\naddress = \"127.0.0.1:{port}\"\n")).collect::<String>();
+    let listen = |text: String, port: &u16| text + &format!("[[listen]]\naddress = \"127.0.0.1:{port}\"\n");
+    let text = ports.iter().fold(String::new(), listen);
     let directory = directory(&[("site.toml", &(text + "[[route]]\nrespond = {}\n"))]);
     let ended = ended_in(directory.path(), &["run", "-c", "site.toml"]);
     assert_eq!(ended.code, Some(1), "{}", ended.err);
     for port in ports {
         assert!(ended.err.contains(&format!("127.0.0.1:{port}")), "{port}: {}", ended.err);
     }
-    assert!(ended.err.contains("in use"), "{}", ended.err);
+    assert!(ended.err.contains("another process"), "{}", ended.err);
     let listen = format!("127.0.0.1:{}", ports[0]);
     let quick = ended_in(directory.path(), &["run", "--listen", &listen, "--to", "http://127.0.0.1:1"]);
     assert_eq!(quick.code, Some(1));
@@ -364,9 +365,21 @@ fn check_names_a_file_without_pem_and_files_that_were_exchanged() {
 }
 
 #[test]
+fn check_names_a_file_of_authorities_that_cannot_be_used() {
+    let text = "[backend.app]\nservers = [\"https://127.0.0.1:1\"]\nca = \"ca.pem\"\n[[route]]\nbackend = \"app\"\n";
+    for files in [&[("site.toml", text)][..], &[("site.toml", text), ("ca.pem", "hello")]] {
+        let ended = ended_in(directory(files).path(), &["check", "-c", "site.toml"]);
+        assert_eq!(ended.code, Some(2), "{}", ended.err);
+        for words in ["backend.app.ca", "--> site.toml:3:6", "^^^", "ca.pem"] {
+            assert!(ended.err.contains(words), "{words}: {}", ended.err);
+        }
+    }
+}
+
+#[test]
 fn check_warns_of_a_certificate_out_of_its_time_and_ends_with_0() {
     let authority = Authority::new();
-    for (validity, words) in [(Validity::Expired, "expired"), (Validity::NotYet, "not valid")] {
+    for (validity, words) in [(Validity::Expired, "EXPIRED"), (Validity::NotYet, "NOT VALID before")] {
         let identity = authority.identity_valid(&["a.example"], validity);
         let ended = checked(&[("c.pem", &identity.chain_pem), ("k.pem", &identity.key_pem)]);
         says(&ended, 0, "chain", &["warning", words, "c.pem"]);
@@ -434,7 +447,7 @@ fn a_wrong_log_level_in_the_environment_is_said_too() {
 
 /// The log of a run with these words, of one request.
 fn log(words: &[&str], level: Option<&str>) -> Vec<String> {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let directory = directory(&[("site.toml", &GOOD.replace(":0", &format!(":{port}")))]);
     let mut command = spliceway(directory.path(), &[&["run", "-c", "site.toml"], words].concat());
     if let Some(level) = level {
@@ -485,9 +498,8 @@ fn the_level_is_the_flags_or_the_environments_and_the_flag_wins() {
 
 #[test]
 fn a_taken_port_of_the_demo_is_named_with_the_flag_that_changes_it() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let held = TcpListener::bind(taken).unwrap();
-    let (taken, free) = (taken.to_string(), "127.0.0.1:0");
+    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (taken, free) = (held.local_addr().unwrap().to_string(), "127.0.0.1:0");
     for (words, flag) in
         [(["demo", "--http", &taken, "--https", free], "--http"), (["demo", "--http", free, "--https", &taken], "--https")]
     {

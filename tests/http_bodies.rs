@@ -740,3 +740,69 @@ fn a_slow_request_is_not_held_against_the_backend() {
     }
     assert_eq!(client.read_answer().1.text(), "fine");
 }
+
+// --- answers that come before the request is over -------------------------------------------------------
+
+/// A backend that answers on the head alone and closes, with most of the upload unread: a reset follows its
+/// answer, which has to reach the client all the same.
+fn an_early_answer_arrives(length: &str, count: u64) {
+    let backend = Backend::scripted(|conn, _| {
+        conn.read_head();
+        conn.send(http(413, "too much"));
+        conn.fin();
+        // Closes without reading: what is still sent is answered with resets.
+    });
+    let proxy = Proxy::before(&backend);
+    let mut client = proxy.connect_and_send(format!("POST / HTTP/1.1\r\nHost: a\r\n{length}\r\n\r\n"));
+    let mut writer = client.both().1;
+    let sending = thread::spawn(move || {
+        for _ in 0..count {
+            if writer.try_send(ZEROS).is_err() {
+                return;
+            }
+        }
+    });
+    let (head, body) = client.read_answer();
+    assert_eq!((head.status(), body.text().as_str()), (413, "too much"), "{head}{}", body.text());
+    drop(client);
+    sending.join().unwrap();
+}
+
+rows! { an_early_answer_arrives {
+    an_answer_before_the_body_began_arrives: "Content-Length: 5", 0;
+    an_answer_before_a_large_body_is_over_arrives: "Content-Length: 67108864", 64;
+}}
+
+#[test]
+fn an_upload_goes_on_behind_an_early_answer() {
+    let backend = Backend::scripted(|conn, _| {
+        while let Ok(head) = conn.try_read_head() {
+            conn.send(http(200, if head.target() == "/next" { "next" } else { "fine" }));
+            let body = conn.read_body(&head).bytes;
+            assert!(head.target() == "/next" || body == pattern(100_000));
+        }
+    });
+    let proxy = Proxy::before(&backend);
+    let mut client = proxy.connect_and_send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n");
+    assert_eq!(client.read_answer().1.text(), "fine");
+    client.send(pattern(100_000));
+    client.send("GET /next HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.read_answer().1.text(), "next");
+}
+
+#[test]
+fn a_client_that_goes_with_a_further_request_behind_cancels_as_well() {
+    let (sender, ends) = channel();
+    let backend = Backend::scripted(move |conn, _| {
+        conn.read_head();
+        conn.wait_for_any_end();
+        sender.send(Instant::now()).unwrap();
+    });
+    let proxy = Proxy::before(&backend);
+    let client = proxy.connect_and_send(GET.repeat(2));
+    backend.head();
+    let left = Instant::now();
+    drop(client);
+    let took = ends.recv_timeout(LIMIT).expect("the backend is told").saturating_duration_since(left);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}

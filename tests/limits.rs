@@ -25,7 +25,7 @@ fn request_of(bytes: usize) -> String {
 
 /// A request with so many lines of fields.
 fn request_with(lines: usize) -> String {
-    let fields: String = (1..lines).map(|n| format!("X-{n}: a\r\n")).collect();
+    let fields = (1..lines).fold(String::new(), |all, n| all + &format!("X-{n}: a\r\n"));
     format!("GET / HTTP/1.1\r\nHost: x\r\n{fields}\r\n")
 }
 
@@ -271,22 +271,59 @@ fn an_h2_stream_that_waits_is_no_idle_connection() {
     assert_eq!(H2::connect(proxy.address(0)).get("http://x/").body, b"late");
 }
 
+/// Answers without an end, until it cannot.
+fn endless() -> Backend {
+    Backend::scripted(|conn, _| {
+        conn.read_head();
+        conn.send("HTTP/1.1 200 OK\r\n\r\n");
+        while conn.try_send([b'a'; 16 << 10]).is_ok() {}
+    })
+}
+
 #[test]
 fn a_client_that_takes_nothing_of_an_answer_is_given_up_in_time() {
-    let backend = Backend::scripted(|conn, _| {
-        conn.read_head();
-        conn.set_limit(LIMIT);
-        conn.send("HTTP/1.1 200 OK\r\n\r\n");
-        while conn.try_send([b'a'; 64 << 10]).is_ok() {}
-    });
+    let backend = endless();
     let proxy = Proxy::before_with(&backend, "timeouts.send = \"500ms\"", "");
     let client = proxy.connect_and_send(GET);
+    backend.wait_for_connections(1);
     backend.wait_until_idle(); // it was cut off, and not before its time
     let record = proxy.request_record(0);
     assert_eq!(record.text("fault"), "client", "{}", record.raw);
     proxy.wait_for_log(|line| line.says("took no bytes in time"), LIMIT);
     proxy.assert_idle();
     drop(client);
+}
+
+#[test]
+fn a_tls_client_that_takes_nothing_is_given_up_in_time() {
+    let backend = endless();
+    let authority = Authority::new();
+    let identity = authority.identity(&["x.test"]);
+    let text = "timeouts.send = \"500ms\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n[[listen.certificate]]\nchain = \"c.pem\"\n\
+        key = \"k.pem\"\n[[route]]\nbackend = \"{backend}\"";
+    let setup = Proxy::setup(text).file("c.pem", &identity.chain_pem).file("k.pem", &identity.key_pem);
+    let proxy = setup.put("backend", backend.url()).start();
+    let mut client = Conn::connect_tls(proxy.address(0), "x.test", authority.client(&["http/1.1"]));
+    client.send(GET);
+    backend.wait_for_connections(1);
+    backend.wait_until_idle();
+    proxy.wait_for_log(|line| line.says("took no bytes in time"), LIMIT);
+    drop(client);
+}
+
+#[test]
+fn an_h2_client_that_opens_its_windows_and_takes_nothing_is_given_up_in_time() {
+    let backend = endless();
+    let proxy = Proxy::before_with(&backend, "timeouts.send = \"500ms\"", "");
+    let mut client = Frames::connect(proxy.address(0));
+    client.send(kind::SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]); // SETTINGS_INITIAL_WINDOW_SIZE: all
+    client.send(kind::WINDOW_UPDATE, 0, 0, &[0x7f, 0xff, 0, 0]);
+    client.send(kind::SETTINGS, 1, 0, b"");
+    client.get(1);
+    backend.wait_for_connections(1);
+    backend.wait_until_idle();
+    proxy.wait_for_log(|line| line.says("took no bytes in time"), LIMIT);
+    proxy.assert_idle();
 }
 
 #[test]
@@ -340,13 +377,16 @@ fn a_backend_that_stops_reading_an_upload_is_a_504_in_time() {
         until_over.lock().unwrap().recv().unwrap_err();
     });
     let proxy = Proxy::before_with(&backend, "timeouts.answer = \"500ms\"", "");
+    let before = proxy.open_files();
     let client = proxy.connect_and_send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n");
     let (mut reader, mut writer) = client.split();
-    let sending = std::thread::spawn(move || while writer.try_send([b'a'; 64 << 10]).is_ok() {});
+    let sending = std::thread::spawn(move || while writer.try_send([b'a'; 16 << 10]).is_ok() {});
     assert_eq!(reader.read_head().status(), 504);
+    assert_eq!(proxy.request_record(0).text("fault"), "backend");
+    reader.wait_for_any_end();
     drop(reader);
     sending.join().unwrap();
-    assert_eq!(proxy.request_record(0).text("fault"), "backend");
+    proxy.wait_for_open_files(before); // neither connection is kept, although the backend still is there
     proxy.assert_idle();
     drop(over);
 }
@@ -432,7 +472,7 @@ fn the_handshakes_time_includes_that_of_connecting() {
 
 #[test]
 fn a_backends_head_over_the_limits_is_a_502() {
-    let fields: String = (0..101).map(|n| format!("X-{n}: a\r\n")).collect();
+    let fields = (0..101).fold(String::new(), |all, n| all + &format!("X-{n}: a\r\n"));
     for answer in [
         format!("HTTP/1.1 200 OK\r\nX-Fill: {}\r\nContent-Length: 0\r\n\r\n", "a".repeat(40 << 10)),
         format!("HTTP/1.1 200 OK\r\nX-Fill: {}\r\nContent-Length: 0\r\n\r\n", "a".repeat(1 << 20)),
@@ -467,7 +507,9 @@ fn connections_over_the_limit_wait_in_the_kernels_queue_and_none_is_lost() {
     };
     let (first, mut second) = (open(), open());
     let mut waiting: Vec<Conn> = (0..20).map(|_| proxy.connect_and_send(Offer::new().bytes())).collect();
-    waiting.iter_mut().for_each(|client| client.expect_silence(ms(10)));
+    for client in &mut waiting {
+        client.expect_silence(ms(10));
+    }
     second.send("there");
     second.expect("there");
     assert_eq!(backend.connections(), 2);

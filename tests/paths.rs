@@ -12,7 +12,7 @@ use kit::*;
 fn mirror() -> Backend {
     Backend::scripted(|conn, _| {
         while let Ok(head) = conn.try_read_head() {
-            let lines: String = head.values("x-answer").iter().map(|line| format!("{line}\r\n")).collect();
+            let lines = head.values("x-answer").iter().fold(String::new(), |text, line| text + line + "\r\n");
             if head.value("upgrade").is_none() {
                 conn.send(format!("HTTP/1.1 302 Found\r\n{lines}Content-Length: 0\r\n\r\n"));
                 continue;
@@ -215,6 +215,21 @@ fn an_absolute_target_goes_on_in_origin_form() {
     }
 }
 
+#[test]
+fn paths_over_http2_are_judged_and_kept_likewise() {
+    let backend = mirror();
+    let proxy = start(&backend, GUARDED);
+    let client = H2::connect(proxy.address(0));
+    for target in ["/public/..%2fadmin", "/public/..;/admin", "//admin", "/%2e%2e/x", "/x//../admin"] {
+        assert_eq!(client.get(&format!("http://server.example.com{target}")).status, 400, "{target}");
+    }
+    assert_eq!(backend.connections(), 0);
+    for target in ["/a/./b/../c", "/1//SID/?x=//..%2f", "/a%2fb;c"] {
+        assert_eq!(client.get(&format!("http://server.example.com{target}")).status, 302, "{target}");
+        assert_eq!(backend.head().target(), target);
+    }
+}
+
 // --- rewritten -------------------------------------------------------------------------------------------
 
 /// `/app` is stripped, `/api` becomes `/v2`, and all that comes to `pre.example` gets a prefix.
@@ -326,6 +341,16 @@ fn a_location_that_names_the_server_behind_us_becomes_a_path_even_without_a_rewr
         ("/x".to_owned(), "/x"),
         ("https://server.example.com/x".to_owned(), "https://server.example.com/x"),
     ] {
+        let [plain, _] = answered(&proxy, "/", &format!("Location: {location}"));
+        assert_eq!(plain, [expected], "{location}");
+    }
+}
+
+#[test]
+fn a_location_that_names_the_host_we_sent_becomes_a_path() {
+    let backend = mirror();
+    let proxy = start(&backend, "[[route]]\nbackend = \"{backend}\"\nhost_header = \"inner.example:81\"\n");
+    for (location, expected) in [("http://inner.example:81/x", "/x"), ("http://inner.example/x", "http://inner.example/x")] {
         let [plain, _] = answered(&proxy, "/", &format!("Location: {location}"));
         assert_eq!(plain, [expected], "{location}");
     }

@@ -112,6 +112,44 @@ fn certificates_are_read_again_without_a_change_of_the_configuration() {
 }
 
 #[test]
+fn certificates_are_read_again_where_another_key_of_the_listener_needs_a_start() {
+    let authority = Authority::new();
+    let (old, new) = (authority.identity(&["a.example"]), authority.identity(&["a.example"]));
+    let text = |keys: &str| {
+        format!(
+            "[[listen]]\naddress = \"127.0.0.1:0\"\n{keys}\n[[listen.certificate]]\nchain = \"c.pem\"\nkey = \"k.pem\"\n\
+            [[route]]\nrespond = {{}}\n"
+        )
+    };
+    let proxy = Proxy::setup(&text("")).file("c.pem", &old.chain_pem).file("k.pem", &old.key_pem).start();
+    std::fs::write(proxy.dir().join("c.pem"), &new.chain_pem).unwrap();
+    std::fs::write(proxy.dir().join("k.pem"), &new.key_pem).unwrap();
+    reload(&proxy, &text("max_connections = 7"), 0);
+    proxy.wait_for_log(|line| line.level() == "WARN" && line.says("next start"), LIMIT);
+    let client = Conn::connect_tls(proxy.address(0), "a.example", authority.client(&[]));
+    assert_eq!(&client.tls(|state| state.peer_certificates().unwrap()[0].clone()), new.certificate());
+}
+
+#[test]
+fn the_authorities_of_a_backend_are_read_again() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let backend = Backend::scripted_tls(&new.identity(&["127.0.0.1"]), |conn, _| {
+        if conn.try_read_head().is_ok() {
+            conn.send(http(200, "trusted"));
+            conn.wait_for_any_end();
+        }
+    });
+    let text =
+        format!("{LISTEN}[backend.app]\nservers = [\"{}\"]\nca = \"ca.pem\"\n[[route]]\nbackend = \"app\"\n", backend.url());
+    let proxy = Proxy::setup(&text).file("ca.pem", old.pem()).start();
+    assert_eq!(proxy.connect_and_send(get("/")).read_answer().0.status(), 502);
+    std::fs::write(proxy.dir().join("ca.pem"), new.pem()).unwrap();
+    proxy.signal(Signal::HUP);
+    proxy.wait_for_message("reloaded", 0);
+    assert_eq!(body(&proxy, "/"), "trusted");
+}
+
+#[test]
 fn another_certificate_can_be_added_by_name() {
     let authority = Authority::new();
     let (a, b) = (authority.identity(&["a.example"]), authority.identity(&["b.example"]));
@@ -214,6 +252,67 @@ fn a_backend_that_stays_keeps_its_counts() {
 }
 
 #[test]
+fn a_server_that_is_added_to_a_backend_catches_up_with_the_others() {
+    let servers = [named("a"), named("b"), named("c")];
+    let text = |count: usize| {
+        let urls: Vec<String> = servers[..count].iter().map(|server| format!("\"{}\"", server.url())).collect();
+        format!("{LISTEN}[backend.chat]\nservers = [{}]\n[[route]]\nbackend = \"chat\"\n", urls.join(", "))
+    };
+    let proxy = Proxy::start(&text(2));
+    let open = || {
+        let mut client = proxy.connect_and_send(Offer::new().bytes());
+        let head = client.read_head();
+        (head.value("x-server").unwrap().to_owned(), client)
+    };
+    let before: Vec<_> = (0..6).map(|_| open()).collect();
+    reload(&proxy, &text(3), 0);
+    let fresh: Vec<_> = (0..3).map(|_| open()).collect();
+    assert!(fresh.iter().all(|(name, _)| name == "c"), "{:?}", fresh.iter().map(|(name, _)| name).collect::<Vec<_>>());
+    drop(before);
+}
+
+#[test]
+fn a_socket_over_tls_outlives_the_certificate_it_began_with() {
+    let (backend, authority) = (Backend::echo(), Authority::new());
+    let (old, new) = (authority.identity(&["a.example"]), authority.identity(&["a.example"]));
+    let text = "[[listen]]\naddress = \"127.0.0.1:0\"\n[[listen.certificate]]\nchain = \"c.pem\"\nkey = \"k.pem\"\n\
+        [[route]]\nbackend = \"{backend}\"\n";
+    let setup = Proxy::setup(text).put("backend", backend.url());
+    let proxy = setup.file("c.pem", &old.chain_pem).file("k.pem", &old.key_pem).start();
+    let mut client = Conn::connect_tls(proxy.address(0), "a.example", authority.client(&[]));
+    client.send(Offer::new().bytes());
+    assert_eq!(client.read_head().status(), 101);
+    std::fs::write(proxy.dir().join("c.pem"), &new.chain_pem).unwrap();
+    std::fs::write(proxy.dir().join("k.pem"), &new.key_pem).unwrap();
+    proxy.signal(Signal::HUP);
+    proxy.wait_for_message("reloaded", 0);
+    let bytes = pattern(100_000);
+    client.send(&bytes);
+    client.expect(&bytes);
+    client.fin();
+    client.expect_fin();
+}
+
+#[test]
+fn a_sticky_cookie_leads_to_its_server_after_a_reload_too() {
+    let servers = [named("a"), named("b"), named("c")];
+    let text = |order: [usize; 3]| {
+        let urls = order.map(|n| format!("\"{}\"", servers[n].url()));
+        let backend = format!("[backend.chat]\nservers = [{}]\nsticky = {{ cookie = \"lb\" }}\n", urls.join(", "));
+        format!("{LISTEN}{backend}[[route]]\nbackend = \"chat\"\n")
+    };
+    let proxy = Proxy::start(&text([0, 1, 2]));
+    let head = proxy.connect_and_send(Offer::new().bytes()).read_head();
+    let pair = head.value("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    reload(&proxy, &text([2, 1, 0]), 0);
+    for _ in 0..4 {
+        let again = proxy.connect_and_send(Offer::new().line(&format!("Cookie: {pair}")).bytes()).read_head();
+        assert_eq!(again.value("x-server"), head.value("x-server"));
+        again.assert_none("set-cookie");
+    }
+}
+
+#[test]
 fn a_reload_while_sockets_open_and_close_loses_none() {
     let backend = Backend::echo();
     let proxy = Proxy::before(&backend);
@@ -273,6 +372,7 @@ fn a_certificate_that_cannot_be_used_keeps_all_of_the_old() {
     std::fs::write(proxy.dir().join("k.pem"), &other.key_pem).unwrap();
     let said = refused_reload(&proxy, &text("new"));
     assert!(said.says("k.pem") && said.says("listen[0].certificate[0].key"), "{}", said.raw);
+    assert!(said.says("spliceway.toml:5:7"), "{}", said.raw);
     let mut client = Conn::connect_tls(proxy.address(0), "a.example", authority.client(&[]));
     assert_eq!(&client.tls(|state| state.peer_certificates().unwrap()[0].clone()), good.certificate());
     client.send(get("/"));

@@ -34,11 +34,6 @@ fn takes(proxy: &Proxy, cases: &[(&str, &str, &str)]) {
     }
 }
 
-/// A port that nobody listens on at the moment.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 // --- the host --------------------------------------------------------------------------------------------
 
 #[test]
@@ -127,6 +122,21 @@ fn an_absolute_targets_authority_decides_and_not_the_host_field() {
     let proxy = named(&[("host = \"a.example\"", "a"), ("host = \"b.example\"", "b")]);
     assert_eq!(took(&proxy, get("b.example", "http://a.example/")), "a");
     assert_eq!(took(&proxy, get("b.example", "http://a.example")), "a");
+}
+
+#[test]
+fn over_http2_the_authority_is_the_host() {
+    let proxy = named(&[("host = \"a.example\"\npath = \"/x/\"", "a"), ("host = \"*.example\"", "wildcard"), ("", "any")]);
+    let client = H2::connect(proxy.address(0));
+    for (uri, expected) in [
+        ("http://A.example.:81/x?q", "a"),
+        ("http://a.example/xy", "wildcard"),
+        ("http://b.example/x", "wildcard"),
+        ("http://127.0.0.1/x", "any"),
+    ] {
+        let answer = client.get(uri);
+        assert_eq!((answer.status.as_u16(), String::from_utf8(answer.body).unwrap().as_str()), (200, expected), "{uri}");
+    }
 }
 
 // --- the path --------------------------------------------------------------------------------------------
@@ -405,6 +415,11 @@ fn a_listener_redirects_everything_to_https_on_the_port_of_the_tls_listener() {
         let (head, _) = proxy.connect_and_send(&request).read_answer();
         assert_eq!((head.status(), head.value("location")), (308, Some(expected.as_str())), "{request}");
     }
+    let answer = H2::connect(proxy.address(0)).get("http://a.example/h2?q");
+    assert_eq!(
+        (answer.status.as_u16(), answer.headers["location"].as_bytes()),
+        (308, format!("https://a.example:{port}/h2?q").as_bytes())
+    );
     let (head, _) = proxy.connect_and_send("GET / HTTP/1.0\r\n\r\n").read_answer();
     assert_eq!((head.status(), head.value("location")), (400, None), "nowhere to go without a host");
 }

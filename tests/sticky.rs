@@ -151,6 +151,22 @@ fn a_client_stays_with_its_server_over_http_and_websocket() {
 }
 
 #[test]
+fn the_cookie_is_found_among_those_that_http2_splits() {
+    let servers = [server("a"), server("b")];
+    let proxy = before(&servers.each_ref().map(Backend::url), STICKY);
+    let client = H2::connect(proxy.address(0));
+    let first = client.get("http://h/");
+    let line = first.headers["set-cookie"].to_str().unwrap();
+    let pair = line.split(';').next().unwrap();
+    for _ in 0..4 {
+        let request = ::http::Request::get("http://h/").header("cookie", "x=1").header("cookie", pair).header("cookie", "y=2");
+        let answer = client.request(request.body(()).unwrap(), None, None).unwrap();
+        assert_eq!(answer.headers["x-server"], first.headers["x-server"]);
+        assert!(!answer.headers.contains_key("set-cookie"), "{:?}", answer.headers);
+    }
+}
+
+#[test]
 fn a_client_stays_with_its_server_even_where_others_have_less_to_do() {
     let servers = [server("a"), server("b")];
     let proxy = before(&servers.each_ref().map(Backend::url), STICKY);

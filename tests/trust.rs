@@ -270,6 +270,26 @@ fn over_tls_the_backend_is_told_https() {
 }
 
 #[test]
+fn over_http2_a_backend_is_told_the_same() {
+    let backend = both();
+    let proxy = Proxy::before_with(&backend, TRUST, "forwarded = true");
+    let lies =
+        [("x-forwarded-for", "6.6.6.6"), ("x_forwarded_for", "6.6.6.6"), ("x-real-ip", "6.6.6.6"), ("forwarded", "for=6.6.6.6")];
+    let request = lies
+        .into_iter()
+        .fold(::http::Request::get("http://server.example.com/"), |request, (name, value)| request.header(name, value));
+    let answer = H2::connect(proxy.address(0)).request(request.body(()).unwrap(), None, None).unwrap();
+    assert_eq!(answer.status, 200);
+    let seen = backend.head();
+    seen.assert_line("Host: server.example.com");
+    seen.assert_line("X-Forwarded-For: 127.0.0.1");
+    seen.assert_line("X-Forwarded-Proto: http");
+    seen.assert_line("X-Forwarded-Host: server.example.com");
+    seen.assert_line("Forwarded: for=127.0.0.1;host=server.example.com;proto=http");
+    assert!(!seen.to_string().contains("6.6.6.6"), "{seen}");
+}
+
+#[test]
 fn an_ipv4_client_of_a_dual_stack_listener_is_an_ipv4_client() {
     let backend = both();
     let text = format!("{TRUST}\n[[listen]]\naddress = \"[::]:0\"\n[[route]]\nbackend = \"{{backend}}\"\n");

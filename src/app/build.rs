@@ -135,18 +135,19 @@ pub(super) fn certificates(
     }
 }
 
-/// The world that a configuration describes. Backends of `before` whose settings are the same stay, with
-/// their counts and pooled connections.
+/// The world that a configuration describes. A backend of `before` that is the same stays, with its pooled
+/// connections; one that changed hands the counts of its servers on. Files are read again.
 pub(super) fn world(config: &Config, before: &[Arc<Backend>], tasks: &Tasks) -> Result<World, Vec<FileProblem>> {
     let heads = HeadLimits { bytes: config.serve.heads.bytes, count: config.serve.heads.count };
     let mut errors = Vec::new();
     let mut backends = Vec::new();
     for settings in &config.backends {
-        if let Some(same) = before.iter().find(|backend| backend.settings() == settings) {
+        let old = before.iter().find(|backend| backend.settings().name == settings.name);
+        if let Some(same) = old.filter(|old| old.is_made_from(settings, heads) && settings.tls.ca.is_none()) {
             backends.push(same.clone());
             continue;
         }
-        match Backend::new(settings.clone(), heads, tasks) {
+        match Backend::new(settings.clone(), heads, tasks, old.map(Arc::as_ref)) {
             Ok(backend) => backends.push(Arc::new(backend)),
             Err(error) => errors.push(FileProblem { key: format!("backend.{}.ca", settings.name), text: error.to_string() }),
         }
@@ -155,5 +156,23 @@ pub(super) fn world(config: &Config, before: &[Arc<Backend>], tasks: &Tasks) -> 
         Ok(World { routes: route::Table::new(config.routes.clone()), backends, settings: config.serve.clone() })
     } else {
         Err(errors)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    #[allow(clippy::panic)] // it is what is tested
+    async fn a_panic_is_counted_and_ends_its_own_task_only() {
+        let counters = Arc::new(Counters::default());
+        let tasks = tasks(&counters);
+        let (tell, told) = tokio::sync::oneshot::channel();
+        tasks.spawn("breaks", async { panic!("on purpose") });
+        tasks.spawn("lives", async { tell.send(()).expect("the test listens") });
+        told.await.expect("the other task lives");
+        tasks.wait().await;
+        assert_eq!(counters.panics.get(), 1);
     }
 }

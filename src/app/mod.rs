@@ -5,10 +5,12 @@
 mod build;
 mod check;
 mod demo;
+mod reload;
 mod run;
 mod signals;
 
 pub use build::{App, BuildErrors, FileProblem};
-pub use check::check;
+pub use check::{check, load};
 pub use demo::demo;
-pub use run::{Reload, Running, StartError, run, start};
+pub use reload::Reload;
+pub use run::{Running, StartError, run, start};

@@ -1,4 +1,4 @@
-//! A process from bind to exit: listeners, signals, reload, drain.
+//! A process from bind to exit: listeners, signals, drain.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::build::{App, certificates, tasks, world};
+use super::build::{App, tasks};
+use super::reload::Reload;
 use super::signals::{Signals, Word};
 use crate::admin;
 use crate::base::{Shutdown, Tasks};
-use crate::config::{Config, Listener as Listen};
+use crate::config::Config;
 use crate::listen::{Address, Listener, raise_open_files};
 use crate::serve::{Entry, Shared, accept};
 use crate::session::Registry;
@@ -18,9 +19,6 @@ use crate::tls::Acceptor;
 
 /// How often pooled connections are looked through.
 const SWEEP: Duration = Duration::from_secs(5);
-
-/// Reads the configuration again; the error is ready to be shown. `None` in [`run`]: there is no file.
-pub type Reload = Box<dyn Fn() -> Result<Config, String> + Send>;
 
 /// Why a process could not begin; all reasons.
 #[derive(Debug)]
@@ -35,11 +33,12 @@ impl fmt::Display for StartError {
 /// A process that serves.
 #[derive(Debug)]
 pub struct Running {
-    shared: Arc<Shared>,
-    config: Config,
-    acceptors: Vec<Option<Acceptor>>,
-    backend_tasks: Tasks,
+    pub(super) shared: Arc<Shared>,
+    pub(super) config: Config,
+    pub(super) acceptors: Vec<Option<Acceptor>>,
+    pub(super) backend_tasks: Tasks,
     addresses: Vec<Address>,
+    signals: Signals,
 }
 
 /// Serves until a signal ends it. Returns when everything has ended, or the grace has.
@@ -56,6 +55,8 @@ pub fn start(app: App) -> Result<Running, StartError> {
     for warning in app.file_warnings() {
         tracing::warn!(fault = "configuration", "{warning}");
     }
+    // Before anything is opened: who can connect may also send a signal, which would else kill.
+    let signals = Signals::new().map_err(|error| StartError(vec![format!("cannot listen to signals: {error}")]))?;
     let App { config, world, acceptors, counters, backend_tasks, .. } = app;
     say_open_files();
     let shared = Arc::new(Shared {
@@ -66,7 +67,7 @@ pub fn start(app: App) -> Result<Running, StartError> {
         shutdown: Shutdown::new(),
         records: config.records,
     });
-    let mut running = Running { shared, config, acceptors, backend_tasks, addresses: Vec::new() };
+    let mut running = Running { shared, config, acceptors, backend_tasks, addresses: Vec::new(), signals };
     running.open()?;
     running.sweep();
     Ok(running)
@@ -94,15 +95,11 @@ impl Running {
 
     /// Serves until a signal, and through the drain.
     pub async fn serve(mut self, reload: Option<Reload>) {
-        let mut signals = match Signals::new() {
-            Ok(signals) => signals,
-            Err(error) => return tracing::error!(fault = "spliceway", %error, "cannot listen to signals"),
-        };
         tracing::info!("ready");
-        while signals.next().await == Word::Reload {
+        while self.signals.next().await == Word::Reload {
             self.reload(reload.as_ref());
         }
-        self.end(&mut signals).await;
+        end(&self.shared, &mut self.signals).await;
     }
 
     /// Binds every listener, or says of each why not; then serves them.
@@ -127,6 +124,9 @@ impl Running {
         }
         if let Ok(Some(admin)) = admin {
             // Not counted among what the drain waits for: it tells of the drain.
+            if let Ok(address) = admin.local_addr() {
+                tracing::info!(%address, "admin listening");
+            }
             let state = admin::State { service: self.shared.shutdown.clone() };
             if let Err(error) = admin::serve(admin, state, Shutdown::new(), &self.backend_tasks) {
                 return Err(StartError(vec![format!("the admin listener: {error}")]));
@@ -149,101 +149,31 @@ impl Running {
             }
         });
     }
+}
 
-    /// SIGHUP: routes, backends, limits and certificates are read again. Live sockets stay as they are;
-    /// whatever is wrong keeps all of the old.
-    fn reload(&mut self, reload: Option<&Reload>) {
-        let Some(read) = reload else {
-            tracing::warn!(fault = "configuration", "SIGHUP: there is no configuration file to read again");
-            return;
-        };
-        match read().map_err(|report| vec![format!("\n{report}")]).and_then(|config| self.apply(config)) {
-            Ok(()) => tracing::info!(sockets = self.shared.registry.len(), "reloaded"),
-            Err(errors) => {
-                for error in errors {
-                    tracing::error!(fault = "configuration", "not reloaded, the old configuration stays: {error}");
-                }
-            }
+/// Stops accepting, lets requests finish, ends tunnels; within the grace, or until a second signal.
+async fn end(shared: &Shared, signals: &mut Signals) {
+    let grace = shared.world.load().settings.times.grace;
+    tracing::info!(sockets = shared.registry.len(), ?grace, "ending: no new connections; a second signal ends at once");
+    shared.shutdown.drain();
+    tokio::select! {
+        () = shared.tasks.wait() => {}
+        () = tokio::time::sleep(grace) => {
+            tracing::warn!(connections = shared.tasks.len(), sockets = shared.registry.len(), "the grace is over: what is left is cut");
+            shared.shutdown.now();
+            // The closes of cut tunnels are quick, but for one that waits for its last bytes to be sent.
+            tokio::time::timeout(Duration::from_millis(200), shared.tasks.wait()).await.ok();
         }
+        () = second_end(signals) => tracing::warn!("second signal: ending at once"),
     }
-
-    fn apply(&mut self, config: Config) -> Result<(), Vec<String>> {
-        let mut warnings = config.warnings.clone();
-        let mut errors = Vec::new();
-        let mut swaps = Vec::new();
-        let mut file_warnings = Vec::new();
-        for (old, acceptor) in self.config.listeners.iter().zip(&self.acceptors) {
-            let new = config.listeners.iter().enumerate().find(|(_, new)| new.listen.address == old.listen.address);
-            let same = |(_, new): &(usize, &Listen)| new.listen == old.listen && new.redirect_https == old.redirect_https;
-            let Some((n, new)) = new.filter(same) else {
-                warnings.push(format!("listener {}: its address and its own keys change at the next start", old.listen.address));
-                continue;
-            };
-            match (acceptor, certificates(n, new, &mut file_warnings)) {
-                (Some(acceptor), Ok(Some(fresh))) => swaps.push((acceptor, fresh)),
-                (None, Ok(None)) => {}
-                (_, Ok(_)) => {
-                    warnings.push(format!("listener {}: TLS is switched on or off at the next start", old.listen.address));
-                }
-                (_, Err(mut more)) => errors.append(&mut more),
-            }
-        }
-        for new in &config.listeners {
-            if !self.config.listeners.iter().any(|old| old.listen.address == new.listen.address) {
-                warnings.push(format!("listener {}: opened at the next start", new.listen.address));
-            }
-        }
-        let old = &self.config;
-        let others = [
-            ("threads", old.threads != config.threads),
-            ("records", old.records != config.records),
-            ("admin", old.admin != config.admin),
-        ];
-        let changed = others.into_iter().filter(|&(_, changed)| changed);
-        warnings.extend(changed.map(|(key, _)| format!("{key}: changes at the next start")));
-        let world = world(&config, &self.shared.world.load().backends, &self.backend_tasks).map_err(|more| errors.extend(more));
-        let Some(world) = world.ok().filter(|_| errors.is_empty()) else {
-            return Err(errors.iter().map(ToString::to_string).collect());
-        };
-        for (acceptor, certificates) in swaps {
-            acceptor.swap(certificates);
-        }
-        self.shared.world.store(Arc::new(world));
-        warnings.extend(file_warnings.iter().map(ToString::to_string));
-        for warning in warnings {
-            tracing::warn!(fault = "configuration", "{warning}");
-        }
-        self.config.routes = config.routes;
-        self.config.backends = config.backends;
-        self.config.serve = config.serve;
-        Ok(())
-    }
-
-    /// Stops accepting, lets requests finish, ends tunnels; within the grace, or until a second signal.
-    async fn end(&self, signals: &mut Signals) {
-        let shared = &self.shared;
-        let grace = shared.world.load().settings.times.grace;
-        tracing::info!(sockets = shared.registry.len(), ?grace, "ending: no new connections; a second signal ends at once");
-        shared.shutdown.drain();
-        tokio::select! {
-            () = shared.tasks.wait() => {}
-            () = tokio::time::sleep(grace) => {
-                tracing::warn!(connections = shared.tasks.len(), sockets = shared.registry.len(), "the grace is over: what is left is cut");
-                shared.shutdown.now();
-                // The closes of cut tunnels are quick, but for one that waits for its last bytes to be sent.
-                tokio::time::timeout(Duration::from_millis(200), shared.tasks.wait()).await.ok();
-            }
-            () = second_end(signals) => tracing::warn!("second signal: ending at once"),
-        }
-        let counters = &shared.counters;
-        tracing::info!(
-            connections = counters.connections.get(),
-            requests = counters.requests.get(),
-            tunnels = counters.tunnels.get(),
-            panics = counters.panics.get(),
-            "ended"
-        );
-    }
+    let counters = &shared.counters;
+    tracing::info!(
+        connections = counters.connections.get(),
+        requests = counters.requests.get(),
+        tunnels = counters.tunnels.get(),
+        panics = counters.panics.get(),
+        "ended"
+    );
 }
 
 async fn second_end(signals: &mut Signals) {

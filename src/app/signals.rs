@@ -14,6 +14,7 @@ pub(super) enum Word {
 }
 
 /// The signals we listen to.
+#[derive(Debug)]
 pub(super) struct Signals {
     term: Signal,
     int: Signal,

@@ -20,6 +20,8 @@ use crate::headers::{has_token, list_elements};
 /// Why a 101 is not an agreement. The backend's fault; the client gets 502 and no tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disagreement {
+    /// A 101 of HTTP/1.0.
+    Version,
     /// No `Upgrade: websocket`, or another protocol beside it.
     Upgrade,
     /// No `upgrade` token in `Connection`.
@@ -39,6 +41,7 @@ pub enum Disagreement {
 impl fmt::Display for Disagreement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Version => "its 101 is of HTTP/1.0, which has no upgrades",
             Self::Upgrade => "its 101 does not say `Upgrade: websocket`",
             Self::Connection => "its 101 does not say `Connection: Upgrade`",
             Self::AcceptMissing => "its 101 has no single Sec-WebSocket-Accept",
@@ -82,6 +85,9 @@ impl Offer {
 
     /// Judges a 101. `headers` are those of the request (what was offered), `key` the one that was sent.
     pub fn agree(&self, headers: &HeaderMap, key: Option<&[u8]>, answer: Answer) -> Result<Agreement, Disagreement> {
+        if !answer.is_http11 {
+            return Err(Disagreement::Version);
+        }
         let granted = &answer.headers;
         let mut upgrades = granted.get_all(UPGRADE).iter();
         let upgrade = upgrades.next().ok_or(Disagreement::Upgrade)?;

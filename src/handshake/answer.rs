@@ -8,6 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 /// The head of a backend's answer to a handshake.
 #[derive(Clone, Debug)]
 pub struct Answer {
+    /// Whether it is of HTTP/1.1; HTTP/1.0 knows no upgrade (RFC 9110 section 7.8).
+    pub is_http11: bool,
     /// Its status.
     pub status: StatusCode,
     /// Its reason phrase; may be empty.
@@ -59,7 +61,7 @@ impl Answer {
             names.push(Bytes::copy_from_slice(line.name.as_bytes()));
         }
         let reason = Bytes::copy_from_slice(head.reason.unwrap_or_default().as_bytes());
-        Ok(Some((Self { status, reason, names, headers }, length)))
+        Ok(Some((Self { is_http11: head.version == Some(1), status, reason, names, headers }, length)))
     }
 }
 

@@ -4,7 +4,8 @@
 //! things that hyper has no word for:
 //! - the head as the client spelled it, for the handshake that we write to the backend ourselves;
 //! - the bytes behind a WebSocket offer, held here until it is known what they are;
-//! - EOF noticed while such bytes wait (RFC 6455 knows no half-close before the answer);
+//! - EOF noticed while such bytes, or a pipelined request, wait (before its answer a client's FIN means
+//!   that it has gone);
 //! - three clocks: for an unfinished head, for an idle connection, for a peer that takes no bytes.
 //!
 //! Invariant: while the input is in step, hyper's buffer is empty when the service is called, so all
@@ -80,16 +81,17 @@ struct State {
     line: Line,
     /// Bytes read from the stream that hyper has not got.
     held: BytesMut,
-    /// A request is being served: no clock runs.
+    /// A request is being served: no clock runs, and what comes is held, since hyper looks for EOF only
+    /// while its own buffer is empty.
     serving: bool,
+    /// Who waits for input while a request is served. hyper does not ask again by itself when the answer
+    /// is out and its last read is still pending, and then no clock would run.
+    reader: Option<Waker>,
     /// When the clock in force began.
     since: Instant,
     expired: Option<Clock>,
     /// The request line alone is longer than a head may be.
     long_line: bool,
-    /// Who waits for input while a request is served. hyper does not ask again by itself when the answer
-    /// is out and its last read is still pending, and then no clock would run.
-    reader: Option<Waker>,
 }
 
 impl State {
@@ -123,6 +125,11 @@ impl State {
     /// Whether the request line fills more than `bytes` by itself.
     fn is_line_longer_than(&self, bytes: usize) -> bool {
         self.head.get(..bytes).is_some_and(|start| !start.contains(&b'\n'))
+    }
+
+    /// Whether nothing reaches hyper now.
+    fn holds(&self) -> bool {
+        self.mode == Mode::Gate || (self.mode == Mode::Head && self.serving)
     }
 
     fn start_head(&mut self) {
@@ -239,6 +246,7 @@ impl Tap {
 
     /// Reads into `held` until there is an end, an error, or enough.
     fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        lock(&self.state).reader = Some(cx.waker().clone());
         let mut piece = [0; 4096];
         while lock(&self.state).held.len() < HELD_BYTES {
             let mut read = ReadBuf::new(&mut piece);
@@ -256,7 +264,7 @@ impl Tap {
 impl AsyncRead for Tap {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if lock(&this.state).mode == Mode::Gate {
+        if lock(&this.state).holds() {
             return this.poll_hold(cx);
         }
         let before = buf.filled().len();

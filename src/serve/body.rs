@@ -4,13 +4,15 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -22,6 +24,9 @@ use crate::upstream::{AnswerBody, BodyError};
 /// How long a client that expects a 100 is kept waiting for the backend's (RFC 9110 section 10.1.1: it
 /// need not wait for ever; curl waits 1 s).
 const EXPECT_TIME: Duration = Duration::from_secs(1);
+
+/// The most answers of 1xx before the final one. A server that says 102 or 103 says it a few times.
+const INFORMATIONAL_ANSWERS: usize = 100;
 
 /// What an upload tells those who wait for its answer.
 #[derive(Debug)]
@@ -37,6 +42,8 @@ pub(super) struct Flow {
     owed: AtomicBool,
     /// Given when the backend says 100.
     pub(super) go_on: CancellationToken,
+    informational: AtomicUsize,
+    flooded: Notify,
     answered: AtomicBool,
     /// Given when the answer is over.
     over: CancellationToken,
@@ -54,6 +61,8 @@ impl Flow {
             broken: false.into(),
             owed: false.into(),
             go_on: CancellationToken::new(),
+            informational: AtomicUsize::new(0),
+            flooded: Notify::new(),
             answered: false.into(),
             over: CancellationToken::new(),
             held: false.into(),
@@ -84,6 +93,21 @@ impl Flow {
     /// It is the client that is waited for.
     pub(super) fn is_owed(&self) -> bool {
         self.owed.load(Ordering::Relaxed)
+    }
+
+    /// The backend gave an answer of 1xx.
+    pub(super) fn informed(&self, status: StatusCode) {
+        if status == StatusCode::CONTINUE {
+            self.go_on.cancel();
+        }
+        if self.informational.fetch_add(1, Ordering::Relaxed) == INFORMATIONAL_ANSWERS {
+            self.flooded.notify_one();
+        }
+    }
+
+    /// Completes when there have been too many of them.
+    pub(super) async fn is_flooded(&self) {
+        self.flooded.notified().await;
     }
 
     /// The final answer is here: a body that nobody has asked for yet is not asked for any more. Whether
@@ -201,6 +225,7 @@ impl Alive {
 
 impl Drop for Alive {
     fn drop(&mut self) {
+        self.0.touch();
         self.0.exchanges.fetch_sub(1, Ordering::Relaxed);
         if let Some(tap) = &self.0.tap {
             tap.answered();
@@ -236,12 +261,14 @@ pub(super) struct Reply {
     source: Source,
     record: Record,
     complete: bool,
+    /// The source has failed; told at the next poll.
+    failed: Option<BodyError>,
     alive: Alive,
 }
 
 impl Reply {
     pub(super) fn new(source: Source, record: Record, alive: Alive) -> Self {
-        let mut reply = Self { source, record, complete: false, alive };
+        let mut reply = Self { source, record, complete: false, failed: None, alive };
         // hyper sends no body to HEAD and does not ask for one.
         reply.complete = reply.is_end_stream() || reply.record.is_head() || matches!(reply.source, Source::Told(_));
         reply
@@ -273,12 +300,16 @@ impl Body for Reply {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
+        if let Some(error) = this.failed.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         let polled = ready!(this.poll_source(cx));
         match &polled {
             None => this.complete = true,
             Some(Ok(frame)) => {
                 this.record.bytes_out += frame.data_ref().map_or(0, Bytes::len) as u64;
-                this.complete = this.is_end_stream();
+                // A length that is used up is an end to hyper's h1, which then asks no more.
+                this.complete = this.is_end_stream() || this.size_hint().exact() == Some(0);
             }
             Some(Err(error)) => {
                 this.record.blame(Fault::Backend, || format!("its answer was cut short ({})", chain(&**error)));
@@ -286,6 +317,13 @@ impl Body for Reply {
                     this.alive.0.cut.store(true, Ordering::Relaxed);
                 }
             }
+        }
+        if let Some(Err(error)) = polled {
+            // hyper drops what it has not written yet when a body fails. So it gets a moment to write:
+            // a close without a byte looks to a client like an idle connection's, and it may ask again.
+            this.failed = Some(error);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         Poll::Ready(polled)
     }
@@ -310,6 +348,9 @@ impl Body for Reply {
 impl Drop for Reply {
     fn drop(&mut self) {
         if !self.complete {
+            if matches!(self.source, Source::Backend { until_close: true, .. }) {
+                self.alive.0.cut.store(true, Ordering::Relaxed); // a FIN would look like its end
+            }
             self.record.blame_cut();
         }
     }

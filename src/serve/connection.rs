@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -43,6 +43,9 @@ pub(super) struct Connection {
     pub(super) tap: Option<TapHandle>,
     /// Exchanges alive (h2).
     pub(super) exchanges: AtomicUsize,
+    begun: Instant,
+    /// Milliseconds from `begun` to the end of the last exchange.
+    used: AtomicU64,
     /// An answer was cut whose length only the close would have told: the close must be a reset.
     pub(super) cut: std::sync::atomic::AtomicBool,
     /// Set by an exchange that wants the connection for a tunnel.
@@ -57,9 +60,16 @@ impl Connection {
             secure,
             tap,
             exchanges: AtomicUsize::new(0),
+            begun: Instant::now(),
+            used: AtomicU64::new(0),
             cut: false.into(),
             takeover: Mutex::new(None),
         })
+    }
+
+    /// An exchange has ended now.
+    pub(super) fn touch(&self) {
+        self.used.store(u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Asks for the connection. The caller then waits for ever: its future is dropped with hyper's state.
@@ -97,7 +107,10 @@ pub(super) async fn serve(entry: Arc<Entry>, accepted: Accepted) {
     match http2 {
         Some(true) => serve_http2(&entry, peer, stream, &settings).await,
         Some(false) => serve_http1(&entry, peer, stream, &settings, permit).await,
-        None => respond::silent(peer),
+        None => {
+            respond::silent(peer);
+            lingering_close(stream).await;
+        }
     }
 }
 
@@ -120,7 +133,11 @@ async fn begins_with_preface(stream: &mut Stream, times: &Times, shutdown: &Shut
         let nothing_yet = read.is_empty();
         let n = tokio::select! {
             biased;
-            n = timeout_at(deadline, stream.read_buf(&mut read)) => n.ok()?.ok()?,
+            n = timeout_at(deadline, stream.read_buf(&mut read)) => match n {
+                Ok(n) => n.ok()?,
+                Err(_) if nothing_yet => return None,
+                Err(_) => break false, // `P` may begin a POST: h1 has an answer for a head that does not go on
+            },
             () = shutdown.draining(), if nothing_yet => return None,
         };
         if read.len() == n {
@@ -254,14 +271,14 @@ async fn serve_http2(entry: &Arc<Entry>, peer: Peer, stream: Stream, settings: &
 
 /// Completes when no exchange has been alive for `time`.
 async fn idle(connection: &Connection, time: Duration) {
-    let mut since = Instant::now();
-    // Looked at, not told: an h2 connection lives for minutes, and a look costs nothing.
-    let pause = (time / 8).clamp(Duration::from_millis(50), Duration::from_secs(5));
-    while since.elapsed() < time {
-        tokio::time::sleep(pause).await;
-        if connection.exchanges.load(Ordering::Relaxed) > 0 {
-            since = Instant::now();
+    loop {
+        let since = connection.begun + Duration::from_millis(connection.used.load(Ordering::Relaxed));
+        let alive = connection.exchanges.load(Ordering::Relaxed) > 0;
+        if !alive && since.elapsed() >= time {
+            return;
         }
+        // Looked at, not told: a look each `time` costs nothing, and the end of idleness is never early.
+        tokio::time::sleep_until(if alive { Instant::now() } else { since } + time).await;
     }
 }
 

@@ -128,7 +128,7 @@ impl Sending<'_> {
             let others = self.backend.server_count() > tried.len() + 1;
             let spare = (repeatable && (connection.is_reused() || others)).then(|| copy_of(&request));
             request.headers_mut().insert(HOST, self.prepared.host_for(&lease));
-            let error = match self.exchange(connection, request).await? {
+            let error = match self.exchange(connection, request).await.inspect_err(|_| lease.distrust())? {
                 Ok(response) => return Ok((response, lease)),
                 Err(error) => error,
             };
@@ -159,16 +159,11 @@ impl Sending<'_> {
         connection: ToBackend,
         mut request: Request<RequestBody>,
     ) -> Result<Result<Response<AnswerBody>, SendError>, Failure> {
-        if request.headers().contains_key(EXPECT) {
-            let go_on = self.flow.go_on.clone();
-            hyper::ext::on_informational(&mut request, move |informational| {
-                if informational.status() == StatusCode::CONTINUE {
-                    go_on.cancel();
-                }
-            });
-        }
+        let flow = self.flow.clone();
+        hyper::ext::on_informational(&mut request, move |answer| flow.informed(answer.status()));
         tokio::select! {
             answer = connection.send(request, self.prepared.te_trailers) => Ok(answer),
+            () = self.flow.is_flooded() => Err(Failure::bad_gateway("it sent informational answers without an end")),
             () = self.flow.stands_still(self.answer_time) => {
                 Err(if self.flow.is_owed() { Failure::late_body() } else { Failure::silent("it sent no answer in time") })
             }
@@ -228,7 +223,8 @@ impl Answered<'_> {
         if let Err(bad) = check_response(response.version(), response.status(), response.headers()) {
             return respond::failure(bad.into(), record, alive);
         }
-        let (mut head, body) = response.into_parts();
+        let (mut head, mut body) = response.into_parts();
+        body.is_good();
         headers::keep_one_length(&mut head.headers);
         record.status = Some(head.status);
         laws::response(connection, &self, backend, head.status, &mut head.headers);

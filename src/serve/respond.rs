@@ -185,11 +185,11 @@ pub(super) fn failed_http(error: &hyper::Error, tap: &TapHandle, connection: &Co
         None if error.is_user() => return, // an answer cut short: its record says so
         None => (None, "the connection broke"),
     };
-    let peer = connection.peer;
-    if let Some(status) = status
-        && connection.entry.shared.records
-    {
-        connection.entry.shared.counters.requests.add();
+    let (peer, shared) = (connection.peer, &connection.entry.shared);
+    if status.is_some() {
+        shared.counters.requests.add();
+    }
+    if let Some(status) = status.filter(|_| shared.records) {
         tracing::info!(target: "spliceway::records", client = %peer, status, fault = "client", why = format!("{why}: {text}"), "request");
     } else {
         tracing::info!(target: "spliceway::connections", client = %peer, fault = "client", error = text, "{why}");

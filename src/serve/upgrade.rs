@@ -11,7 +11,7 @@ use http::header::HOST;
 use http::{HeaderValue, Response, StatusCode, Version, request};
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::body::{Alive, Reply};
 use super::connection::Connection;
@@ -24,7 +24,7 @@ use crate::base::RequestId;
 use crate::handshake::{Answer, AnswerError, Offer, fresh_key};
 use crate::headers;
 use crate::listen::Permit;
-use crate::net::{Peer, Stream};
+use crate::net::{LINGER_TIME, Peer, Stream};
 use crate::route::{Forward, Normal, Route, WebSocket};
 use crate::session::Place;
 use crate::tunnel::{By, Ended, How, Tunnel};
@@ -230,10 +230,11 @@ pub(super) async fn tunnel(
     let session = place.session();
     debug_assert_eq!(session.client, peer);
     record::opened(&shared, session, id, &client);
-    let answered = answer(&mut stream, head).await;
+    // A client that has not room for a head takes nothing at all.
+    let answered = timeout(LINGER_TIME, answer(&mut stream, head)).await;
     let ended = match answered {
-        Ok(()) => Tunnel::new(stream, backend).run(linger, &session.traffic, &shared.shutdown).await,
-        Err(_) => Ended { by: By::Client, how: How::Reset },
+        Ok(Ok(())) => Tunnel::new(stream, backend).run(linger, &session.traffic, &shared.shutdown).await,
+        _ => Ended { by: By::Client, how: How::Reset },
     };
     drop((lease, permit)); // held until here: capacity returns with the last byte, and before the record says so
     record::closed(&shared, session, &client, ended);

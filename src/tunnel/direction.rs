@@ -11,8 +11,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{How, SCRATCH_BYTES, scratch};
 use crate::net::Stream;
 
-/// What one poll moves at most, before the other tasks of the thread get their turn. tokio's own budget
-/// counts reads (128), and 128 full buffers take tens of milliseconds.
+/// What one poll moves at most, before the other direction and the other tasks of the thread get their
+/// turn: so many reads, and so many bytes. tokio's own budget counts reads (128): one busy direction would
+/// spend it alone, and 128 full buffers take tens of milliseconds.
+const TURN_READS: u32 = 8;
 const TURN_BYTES: usize = SCRATCH_BYTES;
 
 /// What is still to be done in this direction.
@@ -106,13 +108,15 @@ impl Direction {
         }
     }
 
-    /// Moves what can be moved. Registers for what is missing, unless done.
+    /// Moves what can be moved, for one turn. Registers for what is missing, unless done.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, from: &mut Stream, to: &mut Stream, count: &AtomicU64) {
         let before = count.load(Ordering::Relaxed);
+        let mut reads = 0;
         while self.state != State::Done {
-            if count.load(Ordering::Relaxed) - before >= TURN_BYTES as u64 {
+            if reads == TURN_READS || count.load(Ordering::Relaxed) - before >= TURN_BYTES as u64 {
                 return let_others(cx);
             }
+            reads += 1;
             let step = match self.state {
                 State::Open => self.poll_open(cx, from, to, count),
                 State::Ending => self.poll_ending(cx, to),

@@ -6,31 +6,37 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
 
-use super::RequestBody;
 use super::backend::Lease;
+use super::connection::Http1;
 
 /// A streamed body. Dropping it before its end closes an h1 connection.
 #[derive(Debug)]
 pub struct AnswerBody {
     incoming: Incoming,
     lease: Lease,
-    sender: Option<SendRequest<RequestBody>>,
+    connection: Option<Http1>,
+    good: bool,
 }
 
 impl AnswerBody {
-    pub(super) fn new(incoming: Incoming, lease: Lease, sender: Option<SendRequest<RequestBody>>) -> Self {
-        let mut body = Self { incoming, lease, sender };
-        body.give_back_at_end();
-        body
+    pub(super) fn new(incoming: Incoming, lease: Lease, connection: Option<Http1>) -> Self {
+        Self { incoming, lease, connection, good: false }
+    }
+
+    /// The head was judged and found good: its connection may carry other requests. Without this word it
+    /// is closed at the end.
+    pub fn is_good(&mut self) {
+        self.good = true;
+        self.give_back_at_end();
     }
 
     fn give_back_at_end(&mut self) {
-        if self.incoming.is_end_stream()
-            && let Some(sender) = self.sender.take()
+        if self.good
+            && self.incoming.is_end_stream()
+            && let Some(connection) = self.connection.take()
         {
-            self.lease.server.pool.put_http1(sender);
+            self.lease.server.pool.put_http1(connection);
         }
     }
 }
@@ -44,8 +50,8 @@ impl Body for AnswerBody {
         let polled = Pin::new(&mut this.incoming).poll_frame(cx);
         match &polled {
             Poll::Ready(None) => {
-                if let Some(sender) = this.sender.take() {
-                    this.lease.server.pool.put_http1(sender);
+                if let Some(connection) = this.connection.take().filter(|_| this.good) {
+                    this.lease.server.pool.put_http1(connection);
                 }
             }
             Poll::Ready(Some(Ok(_))) => this.give_back_at_end(),

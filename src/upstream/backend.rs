@@ -16,6 +16,7 @@ use crate::tls;
 #[derive(Debug)]
 pub struct Backend {
     settings: Settings,
+    heads: HeadLimits,
     servers: Vec<Arc<Server>>,
     turn: AtomicUsize,
 }
@@ -32,14 +33,21 @@ pub(super) struct Server {
     pub(super) pool: Pool,
     name: Arc<str>,
     token: String,
-    live: AtomicUsize,
+    /// Shared with the same server of the backend that took this one's place.
+    live: Arc<AtomicUsize>,
 }
 
 impl Backend {
-    /// Prepares a backend; nothing is dialled. The error is a CA file's.
-    pub fn new(settings: Settings, heads: HeadLimits, tasks: &Tasks) -> Result<Self, tls::LoadError> {
+    /// Prepares a backend; nothing is dialled. What is alive on servers that `before`, whose place it takes,
+    /// has as well counts on: else a reload would send every new client to the servers with the most.
+    /// The error is a CA file's.
+    pub fn new(settings: Settings, heads: HeadLimits, tasks: &Tasks, before: Option<&Self>) -> Result<Self, tls::LoadError> {
         let needs_tls = settings.servers.iter().any(|server| server.scheme == super::Scheme::Https);
         let connector = if needs_tls { Some(tls::Connector::new(&settings.tls)?) } else { None };
+        let live = |address: &ServerAddress| {
+            let same = before.and_then(|before| before.servers.iter().find(|server| server.address == *address));
+            same.map(|server| server.live.clone()).unwrap_or_default()
+        };
         let server = |address: &ServerAddress| {
             Arc::new(Server {
                 authority: address.authority(),
@@ -51,16 +59,21 @@ impl Backend {
                 heads,
                 tasks: tasks.clone(),
                 pool: Pool::new(settings.idle_time),
-                live: AtomicUsize::new(0),
+                live: live(address),
             })
         };
         let servers = settings.servers.iter().map(server).collect();
-        Ok(Self { settings, servers, turn: AtomicUsize::new(0) })
+        Ok(Self { settings, heads, servers, turn: AtomicUsize::new(0) })
     }
 
-    /// What it was made from: a reload keeps a backend whose settings are the same, with its counts.
+    /// What it was made from.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Whether it was made from just this.
+    pub fn is_made_from(&self, settings: &Settings, heads: HeadLimits) -> bool {
+        self.settings == *settings && self.heads == heads
     }
 
     /// The name of the cookie that keeps a client with one server.
@@ -152,7 +165,8 @@ mod tests {
     fn backend(n: u16) -> Backend {
         let servers = (0..n).map(|i| ServerAddress::parse(&format!("http://127.0.0.1:{}", 8000 + i)).expect("legal"));
         let tasks = Tasks::new(|_, _| {});
-        Backend::new(Settings::new("b", servers.collect()), HeadLimits { bytes: 1 << 15, count: 100 }, &tasks).expect("no files")
+        Backend::new(Settings::new("b", servers.collect()), HeadLimits { bytes: 1 << 15, count: 100 }, &tasks, None)
+            .expect("no files")
     }
 
     #[test]

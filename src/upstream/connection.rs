@@ -1,14 +1,18 @@
 //! A connection that can take one request: from the pool, or dialled and spoken to in h1 or h2.
 
 use std::fmt;
+use std::time::Duration;
 
 use http::header::{HOST, HeaderValue};
 use http::{Request, Response, Uri, Version};
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::answer::AnswerBody;
 use super::backend::{Lease, Server};
+use super::hearing::Hearing;
 use super::{DialError, Protocol, RequestBody, Scheme};
 use crate::base::Tasks;
 use crate::headers::add_te;
@@ -20,6 +24,14 @@ const H2_STREAM_WINDOW: u32 = 256 << 10;
 /// All of them together: one stalled answer cannot stop the others before 16 have stalled.
 const H2_CONNECTION_WINDOW: u32 = 4 << 20;
 
+/// What is queued to send on one stream before the client is made to wait.
+const H2_SEND_BUFFER: usize = 64 << 10;
+/// After how much silence a PING is sent, and how long its answer may take.
+const H2_PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+/// How long a connection that was given back may still take to be ready. It is microseconds, but where an
+/// upload goes on behind its answer.
+const ENDING_TIME: Duration = Duration::from_millis(2);
+
 /// A connection with room for one request.
 #[derive(Debug)]
 pub struct Connection {
@@ -30,9 +42,23 @@ pub struct Connection {
 
 #[derive(Debug)]
 enum Sender {
-    Http1(http1::SendRequest<RequestBody>),
+    Http1(Http1),
     Http2(http2::SendRequest<RequestBody>),
 }
+
+/// The hold on an h1 connection: its drop ends it.
+#[derive(Debug)]
+pub(super) struct Http1 {
+    pub(super) sender: http1::SendRequest<RequestBody>,
+    /// May carry further requests.
+    pub(super) reusable: bool,
+    /// hyper ends a connection that nobody holds only when its last bytes are written; a server that takes
+    /// none would keep it, and the client's body in it, for as long as it likes.
+    _hold: DropGuard,
+}
+
+/// How long an abandoned connection may take to end by itself, with a `close_notify` where there is TLS.
+const ABANDONED_TIME: Duration = Duration::from_secs(1);
 
 /// Why a request got no answer.
 #[derive(Debug)]
@@ -63,6 +89,10 @@ impl Lease {
         let pool = &self.server.pool;
         if !fresh {
             let pooled = pool.take_http1().map(Sender::Http1).or_else(|| pool.share_http2().map(Sender::Http2));
+            let pooled = match pooled {
+                None => self.just_ending().await,
+                pooled => pooled,
+            };
             if let Some(sender) = pooled {
                 return Ok(Connection { sender, lease: self.clone(), reused: true });
             }
@@ -78,9 +108,26 @@ impl Lease {
             pool.keep_http2(sender.clone());
             Sender::Http2(sender)
         } else {
-            Sender::Http1(start_http1(TokioIo::new(stream), &self.server).await.map_err(handshake_error)?)
+            Sender::Http1(start_http1(TokioIo::new(Hearing::new(stream)), &self.server).await.map_err(handshake_error)?)
         };
         Ok(Connection { sender, lease: self.clone(), reused: false })
+    }
+
+    /// A request got no answer in time: if the fault is the shared h2 connection's, the next request is not
+    /// to suffer from it too.
+    pub fn distrust(&self) {
+        self.server.pool.drop_http2();
+    }
+
+    /// A connection whose last answer has been read, once its task has seen that too.
+    async fn just_ending(&self) -> Option<Sender> {
+        let pool = &self.server.pool;
+        let mut http1 = pool.take_ending()?;
+        if let Ok(ready) = timeout(ENDING_TIME, http1.sender.ready()).await {
+            return ready.is_ok().then_some(Sender::Http1(http1));
+        }
+        pool.put_http1(http1);
+        None
     }
 
     /// A new connection as a bare stream, for a handshake over HTTP/1.1.
@@ -94,7 +141,7 @@ fn handshake_error(error: hyper::Error) -> DialError {
 }
 
 /// Starts h1 on `io`, driven by a task of its own.
-pub(super) async fn start_http1<Io>(io: Io, server: &Server) -> hyper::Result<http1::SendRequest<RequestBody>>
+pub(super) async fn start_http1<Io>(io: Io, server: &Server) -> hyper::Result<Http1>
 where
     Io: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
@@ -107,18 +154,28 @@ where
         builder.max_headers(server.heads.count); // hyper's default needs no heap
     }
     let (sender, connection) = builder.handshake(io).await?;
+    let abandoned = CancellationToken::new();
+    let hold = abandoned.clone().drop_guard();
     server.tasks.spawn("backend connection", async move {
-        // Its errors reach whoever waits for an answer on it.
-        connection.await.ok();
+        tokio::select! {
+            biased;
+            _ = connection => {} // its errors reach whoever waits for an answer on it
+            () = async {
+                abandoned.cancelled().await;
+                tokio::time::sleep(ABANDONED_TIME).await;
+            } => {}
+        }
     });
-    Ok(sender)
+    Ok(Http1 { sender, reusable: true, _hold: hold })
 }
 
 async fn start_http2(stream: Stream, server: &Server) -> hyper::Result<http2::SendRequest<RequestBody>> {
     let mut builder = http2::Builder::new(Executor(server.tasks.clone()));
     builder.timer(TokioTimer::new());
     builder.initial_stream_window_size(H2_STREAM_WINDOW).initial_connection_window_size(H2_CONNECTION_WINDOW);
-    builder.max_header_list_size(u32::try_from(server.heads.bytes).unwrap_or(u32::MAX));
+    builder.max_header_list_size(u32::try_from(server.heads.bytes).unwrap_or(u32::MAX)).max_send_buf_size(H2_SEND_BUFFER);
+    // All requests share it: a dead one has to be noticed although each request seems merely slow.
+    builder.keep_alive_interval(H2_PING.0).keep_alive_timeout(H2_PING.1).keep_alive_while_idle(true);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
     server.tasks.spawn("backend h2 connection", async move {
         connection.await.ok();
@@ -154,13 +211,13 @@ impl Connection {
             SendError { unsent: error.take_message(), error: error.into_error(), reused }
         };
         match sender {
-            Sender::Http1(mut sender) => {
+            Sender::Http1(mut http1) => {
                 *request.version_mut() = Version::HTTP_11;
                 if te_trailers {
                     add_te(request.headers_mut(), Version::HTTP_11);
                 }
-                let response = sender.try_send_request(request).await.map_err(failed)?;
-                Ok(response.map(|body| AnswerBody::new(body, lease, Some(sender))))
+                let response = http1.sender.try_send_request(request).await.map_err(failed)?;
+                Ok(response.map(|body| AnswerBody::new(body, lease, Some(http1))))
             }
             Sender::Http2(mut sender) => {
                 if te_trailers {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout};
@@ -39,6 +40,12 @@ impl fmt::Display for DialError {
 }
 
 impl DialError {
+    /// Which of two addresses' errors to tell. `::1` on a host without IPv6 is EADDRNOTAVAIL, which is no
+    /// limit of ours if another address got further.
+    fn or_rather(self, later: Self) -> Self {
+        if matches!(later, Self::OurLimit(_)) && matches!(self, Self::Connect(_) | Self::Timeout) { self } else { later }
+    }
+
     /// Whether it took too long, rather than failed.
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Timeout) || matches!(self, Self::Connect(error) if error.kind() == io::ErrorKind::TimedOut)
@@ -68,19 +75,29 @@ impl Server {
     /// that swallows packets does not hide the others.
     async fn dial_tcp(&self, host: &str, port: u16) -> Result<TcpStream, DialError> {
         let deadline = Instant::now() + self.settings.connect_time;
-        let addresses: Vec<_> = tokio::net::lookup_host((host, port)).await.map_err(DialError::Name)?.collect();
+        let mut addresses: Vec<_> = tokio::net::lookup_host((host, port)).await.map_err(DialError::Name)?.collect();
+        if is_localhost(host) {
+            let loopback = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()].map(|ip: IpAddr| SocketAddr::new(ip, port));
+            addresses.extend(loopback.into_iter().filter(|address| !addresses.contains(address)).collect::<Vec<_>>());
+        }
         let mut last = DialError::Name(io::Error::new(io::ErrorKind::NotFound, "no address"));
         let count = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
         for (address, left) in addresses.into_iter().zip((1..=count).rev()) {
             let share = deadline.saturating_duration_since(Instant::now()) / left;
             match timeout(share, TcpStream::connect(address)).await {
                 Ok(Ok(tcp)) => return Ok(tcp),
-                Ok(Err(error)) => last = connect_error(error),
+                Ok(Err(error)) => last = last.or_rather(connect_error(error)),
                 Err(_) => last = DialError::Timeout,
             }
         }
         Err(last)
     }
+}
+
+/// Always both loopback addresses (RFC 6761 section 6.3): many a hosts file has only one of them, and a
+/// server that listens on `localhost` may have taken the other.
+fn is_localhost(host: &str) -> bool {
+    host.trim_end_matches('.').eq_ignore_ascii_case("localhost")
 }
 
 fn connect_error(error: io::Error) -> DialError {

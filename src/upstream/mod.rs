@@ -7,6 +7,7 @@ mod answer;
 mod backend;
 mod connection;
 mod dial;
+mod hearing;
 mod pool;
 mod replay;
 mod settings;
@@ -34,7 +35,7 @@ pub fn no_body() -> RequestBody {
 }
 
 /// How large a backend's heads may be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLimits {
     /// Bytes.
     pub bytes: usize,

@@ -23,9 +23,10 @@ use crate::net::Stream;
 pub async fn replay(lease: Lease, mut stream: Stream, read: Bytes) -> hyper::Result<Response<AnswerBody>> {
     stream.unread(read);
     let mute = Mute { stream, asked: false, reader: None };
-    let mut sender = start_http1(TokioIo::new(mute), &lease.server).await?;
-    let response = sender.send_request(Request::new(no_body())).await?;
-    Ok(response.map(|body| AnswerBody::new(body, lease, None)))
+    let mut connection = start_http1(TokioIo::new(mute), &lease.server).await?;
+    connection.reusable = false;
+    let response = connection.sender.send_request(Request::new(no_body())).await?;
+    Ok(response.map(|body| AnswerBody::new(body, lease, Some(connection))))
 }
 
 /// A stream that swallows what is written, and has nothing to read before: an answer before its request

@@ -47,7 +47,7 @@ impl Frames {
         self.0.send(frame(kind, flags, stream, payload));
     }
 
-    /// GET / with END_STREAM, its head whole, by the static table of HPACK (RFC 7541 appendix A).
+    /// GET / with `END_STREAM`, its head whole, by the static table of HPACK (RFC 7541 appendix A).
     #[track_caller]
     pub fn get(&mut self, stream: u32) {
         self.send(kind::HEADERS, 0x5, stream, b"\x82\x86\x84\x41\x01x");

@@ -40,15 +40,14 @@ pub struct H2Answer {
 impl H2 {
     /// Without TLS, by prior knowledge.
     pub fn connect(address: SocketAddr) -> Self {
-        Self::over(async move { TcpStream::connect(address).await.expect("connecting") })
+        Self::over(dial(address))
     }
 
     /// Over TLS; `config` must offer `h2` by ALPN.
     pub fn connect_tls(address: SocketAddr, name: &str, config: Arc<ClientConfig>) -> Self {
         let name = ServerName::try_from(name.to_owned()).unwrap();
         Self::over(async move {
-            let tcp = TcpStream::connect(address).await.expect("connecting");
-            let tls = TlsConnector::from(config).connect(name, tcp).await.expect("a TLS handshake");
+            let tls = TlsConnector::from(config).connect(name, dial(address).await).await.expect("a TLS handshake");
             assert_eq!(tls.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()), "the protocol agreed on");
             tls
         })
@@ -57,7 +56,12 @@ impl H2 {
     fn over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: impl Future<Output = S>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let sender = runtime.block_on(async {
-            let shake = async { h2::client::handshake(stream.await).await.expect("an HTTP/2 handshake") };
+            let shake = async {
+                // As browsers have it: room for many streams that are not read.
+                let mut builder = h2::client::Builder::new();
+                builder.initial_connection_window_size(16 << 20);
+                builder.handshake(stream.await).await.expect("an HTTP/2 handshake")
+            };
             let (sender, connection) = timeout(LIMIT, shake).await.expect("an HTTP/2 connection in time");
             runtime.spawn(connection);
             sender
@@ -101,6 +105,12 @@ impl H2 {
     pub fn sender(&self) -> SendRequest<Bytes> {
         self.sender.clone()
     }
+}
+
+async fn dial(address: SocketAddr) -> TcpStream {
+    let tcp = TcpStream::connect(address).await.expect("connecting");
+    tcp.set_nodelay(true).expect("an option"); // window updates must not wait
+    tcp
 }
 
 /// A body to its end, and its trailers.

@@ -1,5 +1,7 @@
 //! A server behind the proxy that speaks HTTP/2, on the `h2` crate: one async script per request.
 
+#![allow(clippy::disallowed_methods)] // its tasks end with its runtime
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -52,7 +54,16 @@ impl H2Backend {
         F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        Self::serve("h2c", None, script)
+        Self::serve("h2c", None, usize::MAX, script)
+    }
+
+    /// The same, with so many requests on each connection: then a GOAWAY, and its end.
+    pub fn scripted_for<F, Fut>(requests: usize, script: F) -> Self
+    where
+        F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        Self::serve("h2c", None, requests, script)
     }
 
     /// Over TLS; it takes h2 alone by ALPN.
@@ -61,10 +72,10 @@ impl H2Backend {
         F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        Self::serve("https", Some(identity.server_config_alpn(&["h2"]).into()), script)
+        Self::serve("https", Some(identity.server_config_alpn(&["h2"]).into()), usize::MAX, script)
     }
 
-    fn serve<F, Fut>(scheme: &'static str, tls: Option<TlsAcceptor>, script: F) -> Self
+    fn serve<F, Fut>(scheme: &'static str, tls: Option<TlsAcceptor>, requests: usize, script: F) -> Self
     where
         F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
@@ -76,8 +87,9 @@ impl H2Backend {
         let counted = Arc::clone(&connections);
         runtime.spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
+                tcp.set_nodelay(true).expect("an option"); // window updates must not wait
                 counted.fetch_add(1, Ordering::SeqCst);
-                tokio::spawn(connection(tcp, tls.clone(), script.clone()));
+                tokio::spawn(connection(tcp, tls.clone(), requests, script.clone()));
             }
         });
         Self { _runtime: runtime, address, scheme, connections }
@@ -99,30 +111,35 @@ impl H2Backend {
     }
 }
 
-async fn connection<F, Fut>(tcp: TcpStream, tls: Option<TlsAcceptor>, script: F)
+async fn connection<F, Fut>(tcp: TcpStream, tls: Option<TlsAcceptor>, requests: usize, script: F)
 where
     F: Fn(Call) -> Fut,
     Fut: Future<Output = ()> + Send + 'static,
 {
     match tls {
-        None => streams(tcp, script).await,
+        None => streams(tcp, requests, script).await,
         Some(tls) => {
             // A TLS handshake that fails is its client's to tell.
             if let Ok(stream) = tls.accept(tcp).await {
-                streams(stream, script).await;
+                streams(stream, requests, script).await;
             }
         }
     }
 }
 
-async fn streams<S, F, Fut>(stream: S, script: F)
+async fn streams<S, F, Fut>(stream: S, requests: usize, script: F)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     F: Fn(Call) -> Fut,
     Fut: Future<Output = ()> + Send + 'static,
 {
     let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+    let mut taken = 0;
     while let Some(Ok((request, respond))) = connection.accept().await {
         tokio::spawn(script(Call { request, respond }));
+        taken += 1;
+        if taken == requests {
+            connection.graceful_shutdown();
+        }
     }
 }

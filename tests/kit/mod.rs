@@ -26,10 +26,10 @@ mod websocket;
 mod wire;
 
 pub use around::{Around, BOTH_WSS, Over, PLAIN, WSS, WSS_BACKEND};
-pub use backend::{Backend, RefusedPort, http};
+pub use backend::{Backend, RefusedPort, free_port, http};
 pub use certs::{Authority, Identity, Validity};
 pub use conn::{Body, Conn, Cut, Framing};
-pub use frames::{Frame, Frames, kind};
+pub use frames::{Frame, Frames, frame as raw_frame, kind};
 pub use h2::{H2, H2Answer};
 pub use h2_backend::{Call, H2Backend};
 pub use head::{Head, shown};

@@ -170,9 +170,11 @@ impl Proxy {
         self.dir.path()
     }
 
-    /// Writes another config in the place of the first, with the same words.
+    /// Puts another config in the place of the first, with the same words; nobody reads half of it.
     pub fn rewrite_config(&self, text: &str) {
-        std::fs::write(&self.config, fill(text, &self.words, self.dir.path())).unwrap();
+        let fresh = self.config.with_extension("fresh");
+        std::fs::write(&fresh, fill(text, &self.words, self.dir.path())).unwrap();
+        std::fs::rename(fresh, &self.config).unwrap();
     }
 
     /// Sends a signal.
@@ -256,7 +258,7 @@ impl Proxy {
         while spans.len() < 10 {
             let before = self.cpu();
             thread::sleep(Duration::from_millis(300));
-            spans.push(self.cpu() - before);
+            spans.push(self.cpu().saturating_sub(before));
             if spans.last() <= Some(&Duration::from_millis(20)) {
                 return;
             }
