@@ -364,14 +364,16 @@ fn fill(to: &mut Conn) -> usize {
 }
 
 rows! { a_fin_waits_for_the_bytes_that_a_slow_receiver_has_not_taken {
-    a_fin_waits_for_the_bytes_that_a_slow_receiver_has_not_taken_client: true;
-    a_fin_waits_for_the_bytes_that_a_slow_receiver_has_not_taken_backend: false;
+    a_fin_waits_for_the_bytes_that_a_slow_receiver_has_not_taken_client: PLAIN, true;
+    a_fin_waits_for_the_bytes_that_a_slow_receiver_has_not_taken_wss_client: WSS, true;
+    a_fin_waits_for_the_bytes_that_a_slow_receiver_has_not_taken_backend: PLAIN, false;
+    a_fin_waits_for_the_bytes_that_a_slow_receiver_has_not_taken_wss_backend: WSS_BACKEND, false;
 }}
 
-fn a_fin_waits_for_the_bytes_that_a_slow_receiver_has_not_taken(from_client: bool) {
-    let around = Around::new(PLAIN, LONG_LINGER);
+fn a_fin_waits_for_the_bytes_that_a_slow_receiver_has_not_taken(over: Over, to_client: bool) {
+    let around = Around::new(over, LONG_LINGER);
     let (client, server) = around.open();
-    let (mut sender, mut receiver) = if from_client { (client, server) } else { (server, client) };
+    let (mut sender, mut receiver) = if to_client { (server, client) } else { (client, server) };
     let sent = fill(&mut sender);
     sender.fin();
     drop(sender);
@@ -379,7 +381,29 @@ fn a_fin_waits_for_the_bytes_that_a_slow_receiver_has_not_taken(from_client: boo
     let end = receiver.pour(|bytes| got += bytes.len());
     assert_eq!((got, end), (sent, End::Fin));
     receiver.fin();
-    around.assert_ended(if from_client { "client" } else { "backend" }, "fin");
+    around.assert_ended(if to_client { "backend" } else { "client" }, "fin");
+}
+
+rows! { a_receiver_that_is_slower_than_the_linger_gets_every_byte {
+    a_receiver_that_is_slower_than_the_linger_gets_every_byte_ws: PLAIN;
+    a_receiver_that_is_slower_than_the_linger_gets_every_byte_wss: WSS;
+}}
+
+fn a_receiver_that_is_slower_than_the_linger_gets_every_byte(over: Over) {
+    let around = Around::new(over, SHORT_LINGER);
+    let (mut client, mut server) = around.open();
+    let sent = fill(&mut server);
+    server.fin();
+    drop(server);
+    let (mut got, pause) = (0, Duration::from_secs(2) / u32::try_from(sent >> 18).unwrap());
+    while got < sent {
+        let part = (sent - got).min(1 << 18);
+        got += client.read_exact(part).len();
+        std::thread::sleep(pause); // it is slow
+    }
+    client.expect_fin();
+    let line = around.assert_ended("backend", "fin");
+    assert_eq!(line.count("bytes_from_backend"), sent as u64, "{}", line.raw);
 }
 
 rows! { a_reset_waits_for_the_bytes_that_a_slow_receiver_has_not_taken {
