@@ -26,8 +26,6 @@ const H2_CONNECTION_WINDOW: u32 = 4 << 20;
 
 /// What is queued to send on one stream before the client is made to wait.
 const H2_SEND_BUFFER: usize = 64 << 10;
-/// After how much silence a PING is sent, and how long its answer may take.
-const H2_PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
 /// How long a connection that was given back may still take to be ready. It is microseconds, but where an
 /// upload goes on behind its answer.
 const ENDING_TIME: Duration = Duration::from_millis(2);
@@ -174,8 +172,8 @@ async fn start_http2(stream: Stream, server: &Server) -> hyper::Result<http2::Se
     builder.timer(TokioTimer::new());
     builder.initial_stream_window_size(H2_STREAM_WINDOW).initial_connection_window_size(H2_CONNECTION_WINDOW);
     builder.max_header_list_size(u32::try_from(server.heads.bytes).unwrap_or(u32::MAX)).max_send_buf_size(H2_SEND_BUFFER);
-    // All requests share it: a dead one has to be noticed although each request seems merely slow.
-    builder.keep_alive_interval(H2_PING.0).keep_alive_timeout(H2_PING.1).keep_alive_while_idle(true);
+    // No PINGs: gRPC servers answer those that come more often than each 5 minutes with GOAWAY. A dead
+    // connection is noticed by TCP keepalive, and a request without an answer takes it out of the pool.
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
     server.tasks.spawn("backend h2 connection", async move {
         connection.await.ok();
