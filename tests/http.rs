@@ -642,6 +642,7 @@ rows! { is_502 {
     an_answer_with_a_length_that_is_no_number_is_502: "HTTP/1.1 200 OK\r\nContent-Length: -6\r\n\r\nSECRET";
     a_101_that_nobody_asked_for_is_502: "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\nSECRET";
     a_1_0_answer_with_chunks_is_502: "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nSECRET\r\n0\r\n\r\n";
+    a_204_with_two_lengths_is_502: "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
     a_folded_line_in_an_answer_is_502: "HTTP/1.1 200 OK\r\nX-Field: 1\r\n SECRET\r\nContent-Length: 0\r\n\r\n";
     garbage_for_an_answer_is_502: "SSH-2.0-SECRET\r\n\r\n";
     an_answer_of_a_version_to_come_is_502: "HTTP/3.7 200 OK\r\nContent-Length: 6\r\n\r\nSECRET";

@@ -722,3 +722,24 @@ fn a_client_that_goes_resets_its_stream_at_an_h2_backend() {
     resets.recv_timeout(LIMIT).expect("the backend is told");
     assert!(left.elapsed() < Duration::from_secs(1), "{:?}", left.elapsed());
 }
+
+#[test]
+fn an_h2_connection_that_has_gone_silent_costs_one_request_its_answer() {
+    // Of each connection the first request is answered, the others never.
+    let answered = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let backend = H2Backend::scripted(move |mut call: Call| {
+        let n = answered.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        async move {
+            if n == 1 {
+                std::future::pending::<()>().await;
+            }
+            call.answer("h2");
+        }
+    });
+    let toml = "timeouts.answer = \"300ms\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n[[route]]\nbackend = \"{url}\"\n";
+    let proxy = Proxy::setup(toml).put("url", backend.url()).start();
+    for status in [200, 504, 200, 200] {
+        assert_eq!(proxy.connect_and_send(GET).read_answer().0.status(), status);
+    }
+    assert_eq!(backend.connections(), 2, "the silent one is used no more");
+}

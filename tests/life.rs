@@ -410,3 +410,19 @@ fn healthz_is_200_and_503_once_the_process_ends() {
     drop(client);
     assert_eq!(proxy.wait_exit(AT_ONCE).code(), Some(0), "the admin listener does not hold it up");
 }
+
+#[test]
+fn an_answer_that_only_the_close_would_end_is_cut_by_a_reset() {
+    let backend = Backend::scripted(|conn, _| {
+        conn.read_head();
+        conn.send("HTTP/1.1 200 OK\r\n\r\npart");
+        conn.wait_for_any_end();
+    });
+    let mut proxy = setup(&backend, "timeouts.grace = \"300ms\"").start();
+    let mut client = proxy.connect_and_send("GET / HTTP/1.0\r\nHost: x\r\n\r\n");
+    client.read_head();
+    client.expect("part");
+    proxy.signal(Signal::TERM);
+    client.expect_reset(); // a FIN would say that this was all
+    assert_eq!(proxy.wait_exit(AT_ONCE).code(), Some(0));
+}

@@ -531,3 +531,15 @@ fn the_limit_of_one_listener_is_not_that_of_another() {
     other.send(GET);
     assert_eq!(other.read_answer().0.status(), 200);
 }
+
+#[test]
+fn an_h2_connection_in_use_is_not_idle_however_short_its_requests_are() {
+    let backend = Backend::http(200, "quick");
+    let proxy = Proxy::before_with(&backend, "timeouts = { head = \"200ms\", keep_alive = \"400ms\" }", "");
+    let client = H2::connect(proxy.address(0));
+    let since = Instant::now();
+    while since.elapsed() < ms(1500) {
+        assert_eq!(client.get("http://x/").body, b"quick", "after {:?}", since.elapsed());
+        std::thread::sleep(ms(20)); // a client that thinks, not a wait for something
+    }
+}

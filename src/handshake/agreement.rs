@@ -232,6 +232,14 @@ mod tests {
     }
 
     #[test]
+    fn a_101_of_http_1_0_agrees_to_nothing() {
+        let (headers, offer) = request(&[]);
+        let head = format!("HTTP/1.0 101 Switching Protocols\r\n{GOOD}\r\n");
+        let (answer, _) = Answer::parse(head.as_bytes(), 20).expect("legal").expect("whole");
+        assert_eq!(offer.agree(&headers, Some(KEY.as_bytes()), answer).err(), Some(Disagreement::Version));
+    }
+
+    #[test]
     fn only_what_was_offered_may_be_chosen_and_once() {
         let offer =
             [("sec-websocket-protocol", "chat, superchat"), ("sec-websocket-extensions", "permessage-deflate; a=\"x,y\", x-foo")];
