@@ -10,7 +10,8 @@
 //!
 //! Invariant: while the input is in step, hyper's buffer is empty when the service is called, so all
 //! bytes behind the head are here. A request pipelined right behind a body breaks the step until the
-//! next pause; then `request` says so and the caller takes the safe side.
+//! next pause; then `request` says so and the caller takes the safe side. Out of step the clock of an idle
+//! connection is the only one: where a head begins is not known.
 
 use std::future::Future;
 use std::io;
