@@ -579,6 +579,32 @@ rows! { are_thrown_away {
 }}
 
 #[test]
+fn early_bytes_are_no_request_where_the_offer_came_in_pieces_behind_a_body() {
+    let backend = Backend::scripted(|conn, _| {
+        let head = conn.read_head();
+        if head.first.starts_with("POST") {
+            conn.expect("abc");
+            conn.send(http(200, "posted"));
+        } else {
+            conn.send(http(401, "no"));
+        }
+        conn.wait_for_any_end();
+    });
+    let proxy = Proxy::before(&backend);
+    let offer = Offer::new().bytes();
+    let (begun, end) = offer.split_at(offer.len() - 2);
+    let post = b"POST / HTTP/1.1\r\nHost: server.example.com\r\nContent-Length: 3\r\n\r\nabc".as_slice();
+    let mut client = proxy.connect_and_send([post, begun].concat());
+    assert_eq!(client.read_answer().0.status(), 200);
+    client.send([end, b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"].concat());
+    let (answer, _) = client.read_answer();
+    assert_eq!(answer.status(), 401);
+    answer.assert_line("Connection: close");
+    client.expect_fin();
+    assert!(backend.heads_so_far().iter().all(|head| !head.first.contains("smuggled")));
+}
+
+#[test]
 fn many_early_bytes_do_not_destroy_the_answer_that_refuses_them() {
     let backend = Backend::http(403, "the whole reason");
     let proxy = Proxy::before(&backend);

@@ -1,12 +1,13 @@
 //! What stands between a socket and hyper's server: it cuts the input of h1 at the end of each head.
 //!
-//! hyper parses heads and frames bodies; this does neither. It finds where a head ends, and gives four
+//! hyper parses heads and frames bodies; this does neither. It finds where a head ends, and gives five
 //! things that hyper has no word for:
 //! - the head as the client spelled it, for the handshake that we write to the backend ourselves;
 //! - the bytes behind a WebSocket offer, held here until it is known what they are;
 //! - EOF noticed while such bytes, or a pipelined request, wait (before its answer a client's FIN means
 //!   that it has gone);
-//! - three clocks: for an unfinished head, for an idle connection, for a peer that takes no bytes.
+//! - three clocks: for an unfinished head, for an idle connection, for a peer that takes no bytes;
+//! - a limit on the request line alone, so that the client is told that it was the target.
 //!
 //! Invariant: while the input is in step, hyper's buffer is empty when the service is called, so all
 //! bytes behind the head are here. A request pipelined right behind a body breaks the step until the
@@ -82,6 +83,10 @@ struct State {
     line: Line,
     /// Bytes read from the stream that hyper has not got.
     held: BytesMut,
+    /// hyper may hold the beginning of the next head: it came with the end of a body, or out of step.
+    doubtful: bool,
+    /// So it does, or may: an empty line was skipped that may have been that head's end.
+    out_of_step: bool,
     /// A request is being served: no clock runs, and what comes is held, since hyper looks for EOF only
     /// while its own buffer is empty.
     serving: bool,
@@ -90,6 +95,8 @@ struct State {
     reader: Option<Waker>,
     /// When the clock in force began.
     since: Instant,
+    /// When the first head began, where that was seen before.
+    begun: Option<Instant>,
     expired: Option<Clock>,
     /// The request line alone is longer than a head may be.
     long_line: bool,
@@ -103,8 +110,11 @@ impl State {
             head: Vec::new(),
             line: Line::Empty,
             held: BytesMut::new(),
+            doubtful: false,
+            out_of_step: false,
             serving: false,
             since: Instant::now(),
+            begun: None,
             expired: None,
             long_line: false,
             reader: None,
@@ -131,6 +141,9 @@ impl State {
                     return (taken, true);
                 }
             }
+            if blank && self.head.is_empty() {
+                self.out_of_step |= self.doubtful;
+            }
             if ended {
                 self.line = Line::Empty;
             }
@@ -146,6 +159,13 @@ impl State {
     /// Whether nothing reaches hyper now.
     fn holds(&self) -> bool {
         self.mode == Mode::Gate || (self.mode == Mode::Head && self.serving)
+    }
+
+    /// Has the input read again.
+    fn wake(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
     }
 
     fn start_head(&mut self) {
@@ -180,6 +200,13 @@ impl Tap {
         (Self { stream, state, times, longest_line: usize::MAX, clock: None, stall: None }, handle)
     }
 
+    /// The first head had begun before, at this moment.
+    #[must_use]
+    pub fn begun_at(self, begun: Option<Instant>) -> Self {
+        lock(&self.state).begun = begun;
+        self
+    }
+
     /// Ends the connection for a request line beyond this many bytes, before hyper calls the whole head
     /// too large: the client is to be told that it was the target.
     #[must_use]
@@ -212,9 +239,10 @@ impl Tap {
     fn poll_clock(&mut self, cx: &mut Context<'_>) -> Poll<Clock> {
         let (which, deadline) = {
             let mut state = lock(&self.state);
-            if state.serving {
+            // The answer is not out, or is in hyper's buffer: the clock of sending has it.
+            if state.serving || self.stall.is_some() {
                 state.reader = Some(cx.waker().clone());
-                return Poll::Pending; // read again when the answer is out
+                return Poll::Pending; // read again when it is out
             }
             let begun = !state.head.is_empty();
             if begun { (Clock::Head, state.since + self.times.head) } else { (Clock::Idle, state.since + self.times.keep_alive) }
@@ -238,7 +266,11 @@ impl Tap {
     /// What writing came to; an error where the peer has taken nothing for too long.
     fn or_stalled<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.stall = None;
+            if self.stall.take().is_some() {
+                let mut state = lock(&self.state);
+                state.since = Instant::now();
+                state.wake();
+            }
             return written;
         }
         let time = self.times.send;
@@ -298,7 +330,7 @@ impl AsyncRead for Tap {
                 let (taken, whole) = state.scan(fresh);
                 // Empty lines before a head are none: an idle connection stays idle.
                 if !begun && !state.head.is_empty() && !state.serving {
-                    state.since = Instant::now();
+                    state.since = state.begun.take().unwrap_or_else(Instant::now);
                 }
                 if state.is_line_longer_than(this.longest_line) {
                     state.long_line = true;
@@ -318,6 +350,8 @@ impl AsyncRead for Tap {
             }
             // hyper wants more than we took for the whole head: it reads the input otherwise than we do.
             Mode::Delivered => state.mode = Mode::Pass,
+            // An upload that outlives its answer is not idle.
+            Mode::Pass if !fresh.is_empty() => state.since = Instant::now(),
             Mode::Head | Mode::Pass | Mode::Gate => {}
         }
         Poll::Ready(Ok(()))
@@ -360,7 +394,9 @@ impl TapHandle {
     pub fn request(&self, is_offer: bool, has_body: bool) -> Option<Vec<u8>> {
         let mut state = lock(&self.0);
         state.serving = true;
-        let in_step = state.mode == Mode::Delivered;
+        let in_step = state.mode == Mode::Delivered && !state.out_of_step;
+        state.doubtful = !in_step;
+        state.out_of_step = false;
         let head = if is_offer && in_step { Some(std::mem::take(&mut state.head)) } else { None };
         state.start_head();
         if is_offer {
@@ -376,6 +412,7 @@ impl TapHandle {
         let mut state = lock(&self.0);
         if state.mode == Mode::Pass && state.held.is_empty() {
             state.start_head();
+            state.doubtful = true;
         }
     }
 
@@ -395,9 +432,7 @@ impl TapHandle {
         let mut state = lock(&self.0);
         state.serving = false;
         state.since = Instant::now();
-        if let Some(reader) = state.reader.take() {
-            reader.wake();
-        }
+        state.wake();
     }
 
     /// Whether the connection ended for a request line that is too long.
@@ -411,6 +446,7 @@ impl TapHandle {
     }
 
     /// Whether a request was begun but not finished when the connection ended.
+    #[cfg(test)]
     pub fn mid_head(&self) -> bool {
         let state = lock(&self.0);
         state.mode == Mode::Head && !state.head.is_empty()

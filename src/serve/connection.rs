@@ -99,14 +99,14 @@ pub(super) async fn serve(entry: Arc<Entry>, accepted: Accepted) {
             Err(error) => return respond::failed_tls(error, peer).await,
         },
     };
-    let http2 = match alpn {
-        Alpn::H2 => Some(true),
-        Alpn::Http1 => Some(false),
+    let (http2, begun) = match alpn {
+        Alpn::H2 => (Some(true), None),
+        Alpn::Http1 => (Some(false), None),
         Alpn::None => begins_with_preface(&mut stream, &settings.times, &entry.shared.shutdown).await,
     };
     match http2 {
         Some(true) => serve_http2(&entry, peer, stream, &settings).await,
-        Some(false) => serve_http1(&entry, peer, stream, &settings, permit).await,
+        Some(false) => serve_http1(&entry, peer, stream, &settings, (permit, begun)).await,
         None => {
             respond::silent(peer);
             lingering_close(stream).await;
@@ -124,32 +124,30 @@ async fn first_byte(socket: &Socket, entry: &Entry, times: &Times) -> Result<Hel
 }
 
 /// Reads until it is clear whether the client speaks h2 with prior knowledge; what was read is put
-/// back. `None`: it sent too little in time, or nothing before the drain. The first byte may come late,
-/// the others may not.
-async fn begins_with_preface(stream: &mut Stream, times: &Times, shutdown: &Shutdown) -> Option<bool> {
+/// back. `None`: it sent nothing in time, nothing before the drain, or has gone. Also tells when the first
+/// byte came: `P` may begin a POST, and its head's clock runs from there.
+async fn begins_with_preface(stream: &mut Stream, times: &Times, shutdown: &Shutdown) -> (Option<bool>, Option<Instant>) {
     let mut read = BytesMut::with_capacity(FIRST_READ);
-    let mut deadline = Instant::now() + times.keep_alive;
+    let mut begun = None;
     let http2 = loop {
-        let nothing_yet = read.is_empty();
+        let deadline = begun.map_or_else(|| Instant::now() + times.keep_alive, |begun| begun + times.head);
         let n = tokio::select! {
             biased;
-            n = timeout_at(deadline, stream.read_buf(&mut read)) => match n {
-                Ok(n) => n.ok()?,
-                Err(_) if nothing_yet => return None,
-                Err(_) => break false, // `P` may begin a POST: h1 has an answer for a head that does not go on
-            },
-            () = shutdown.draining(), if nothing_yet => return None,
+            n = timeout_at(deadline, stream.read_buf(&mut read)) => n,
+            () = shutdown.draining(), if begun.is_none() => return (None, None),
         };
-        if read.len() == n {
-            deadline = Instant::now() + times.head;
+        match n {
+            Ok(Ok(0)) | Err(_) if begun.is_some() => break false, // h1 has an answer for a head that does not go on
+            Ok(Ok(n)) if n > 0 => begun = begun.or_else(|| Some(Instant::now())),
+            _ => return (None, None),
         }
         let same = PREFACE.iter().zip(&read).take_while(|(a, b)| a == b).count();
-        if n == 0 || same < read.len().min(PREFACE.len()) || same == PREFACE.len() {
+        if same < read.len().min(PREFACE.len()) || same == PREFACE.len() {
             break same == PREFACE.len();
         }
     };
     stream.unread(read.freeze());
-    Some(http2)
+    (Some(http2), begun)
 }
 
 fn tap_times(times: &Times) -> TapTimes {
@@ -162,9 +160,15 @@ enum End {
     Tunnel(Takeover),
 }
 
-async fn serve_http1(entry: &Arc<Entry>, peer: Peer, stream: Stream, settings: &Settings, permit: Permit) {
+async fn serve_http1(
+    entry: &Arc<Entry>,
+    peer: Peer,
+    stream: Stream,
+    settings: &Settings,
+    (permit, begun): (Permit, Option<Instant>),
+) {
     let (tap, handle) = Tap::new(stream, tap_times(&settings.times));
-    let tap = tap.with_longest_line(settings.heads.bytes);
+    let tap = tap.with_longest_line(settings.heads.bytes).begun_at(begun);
     let connection = Connection::new(entry, peer, tap.is_tls(), Some(handle.clone()));
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(None); // the tap has the clocks

@@ -130,7 +130,12 @@ impl Sending<'_> {
             let others = self.backend.server_count() > tried.len() + 1;
             let spare = (repeatable && (connection.is_reused() || others)).then(|| copy_of(&request));
             request.headers_mut().insert(HOST, self.prepared.host_for(&lease));
-            let error = match self.exchange(connection, request).await.inspect_err(|_| lease.distrust())? {
+            let shared = connection.http2_number();
+            let answer = self.exchange(connection, request).await;
+            if let (Err(_), Some(number), false) = (&answer, shared, self.flow.is_owed()) {
+                lease.distrust(number);
+            }
+            let error = match answer? {
                 Ok(response) => return Ok((response, lease)),
                 Err(error) => error,
             };
@@ -226,7 +231,7 @@ impl Answered<'_> {
             return respond::failure(bad.into(), record, alive);
         }
         let (mut head, mut body) = response.into_parts();
-        body.is_good();
+        body.judged_good();
         headers::keep_one_length(&mut head.headers);
         record.status = Some(head.status);
         laws::response(connection, &self, backend, head.status, &mut head.headers);

@@ -164,7 +164,7 @@ pub(super) fn text_answer(
 
 /// Makes an answer the last one of its h1 connection.
 pub(super) fn close_after(headers: &mut HeaderMap) {
-    let value = if headers.contains_key(CONNECTION) { "Upgrade, close" } else { "close" };
+    let value = if headers.contains_key(UPGRADE) { "Upgrade, close" } else { "close" };
     headers.insert(CONNECTION, HeaderValue::from_static(value));
 }
 

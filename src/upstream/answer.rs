@@ -26,7 +26,7 @@ impl AnswerBody {
 
     /// The head was judged and found good: its connection may carry other requests. Without this word it
     /// is closed at the end.
-    pub fn is_good(&mut self) {
+    pub fn judged_good(&mut self) {
         self.good = true;
         self.give_back_at_end();
     }

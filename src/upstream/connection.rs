@@ -41,7 +41,8 @@ pub struct Connection {
 #[derive(Debug)]
 enum Sender {
     Http1(Http1),
-    Http2(http2::SendRequest<RequestBody>),
+    /// With the number by which the pool knows it.
+    Http2(http2::SendRequest<RequestBody>, u64),
 }
 
 /// The hold on an h1 connection: its drop ends it.
@@ -86,7 +87,10 @@ impl Lease {
     pub async fn connect(&self, fresh: bool) -> Result<Connection, DialError> {
         let pool = &self.server.pool;
         if !fresh {
-            let pooled = pool.take_http1().map(Sender::Http1).or_else(|| pool.share_http2().map(Sender::Http2));
+            let pooled = pool
+                .take_http1()
+                .map(Sender::Http1)
+                .or_else(|| pool.share_http2().map(|(sender, number)| Sender::Http2(sender, number)));
             let pooled = match pooled {
                 None => self.just_ending().await,
                 pooled => pooled,
@@ -103,18 +107,18 @@ impl Lease {
         let (stream, alpn) = self.server.dial(alpn).await?;
         let sender = if alpn == Alpn::H2 || self.server.address.scheme == Scheme::H2c {
             let sender = start_http2(stream, &self.server).await.map_err(handshake_error)?;
-            pool.keep_http2(sender.clone());
-            Sender::Http2(sender)
+            let number = pool.keep_http2(sender.clone());
+            Sender::Http2(sender, number)
         } else {
             Sender::Http1(start_http1(TokioIo::new(Hearing::new(stream)), &self.server).await.map_err(handshake_error)?)
         };
         Ok(Connection { sender, lease: self.clone(), reused: false })
     }
 
-    /// A request got no answer in time: if the fault is the shared h2 connection's, the next request is not
-    /// to suffer from it too.
-    pub fn distrust(&self) {
-        self.server.pool.drop_http2();
+    /// A request on the h2 connection of this number got no answer in time: if the fault is the
+    /// connection's, the next request is not to suffer from it too.
+    pub fn distrust(&self, number: u64) {
+        self.server.pool.drop_http2(number);
     }
 
     /// A connection whose last answer has been read, once its task has seen that too.
@@ -195,6 +199,11 @@ where
 }
 
 impl Connection {
+    /// The number of the h2 connection that it shares.
+    pub fn http2_number(&self) -> Option<u64> {
+        if let Sender::Http2(_, number) = self.sender { Some(number) } else { None }
+    }
+
     /// Whether it has carried other requests: the server may just be closing it.
     pub fn is_reused(&self) -> bool {
         self.reused
@@ -217,7 +226,7 @@ impl Connection {
                 let response = http1.sender.try_send_request(request).await.map_err(failed)?;
                 Ok(response.map(|body| AnswerBody::new(body, lease, Some(http1))))
             }
-            Sender::Http2(mut sender) => {
+            Sender::Http2(mut sender, _) => {
                 if te_trailers {
                     add_te(request.headers_mut(), Version::HTTP_2);
                 }

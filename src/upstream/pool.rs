@@ -19,8 +19,17 @@ pub(super) struct Pool {
 #[derive(Debug, Default)]
 struct State {
     http1: Vec<(Http1, Instant)>,
-    /// One connection carries all; with the time it was last used.
-    http2: Option<(http2::SendRequest<RequestBody>, Instant)>,
+    http2: Option<Http2>,
+    /// How many h2 connections there have been.
+    numbered: u64,
+}
+
+/// One connection carries all requests.
+#[derive(Debug)]
+struct Http2 {
+    sender: http2::SendRequest<RequestBody>,
+    used: Instant,
+    number: u64,
 }
 
 impl Pool {
@@ -51,20 +60,27 @@ impl Pool {
         }
     }
 
-    pub(super) fn share_http2(&self) -> Option<http2::SendRequest<RequestBody>> {
+    /// The h2 connection, and its number.
+    pub(super) fn share_http2(&self) -> Option<(http2::SendRequest<RequestBody>, u64)> {
         let mut state = self.lock();
-        let (sender, used) = state.http2.as_mut().filter(|(sender, _)| !sender.is_closed())?;
-        *used = Instant::now();
-        Some(sender.clone())
+        let http2 = state.http2.as_mut().filter(|http2| !http2.sender.is_closed())?;
+        http2.used = Instant::now();
+        Some((http2.sender.clone(), http2.number))
     }
 
-    pub(super) fn keep_http2(&self, sender: http2::SendRequest<RequestBody>) {
-        self.lock().http2 = Some((sender, Instant::now()));
+    /// Shares a new h2 connection from now on; its number.
+    pub(super) fn keep_http2(&self, sender: http2::SendRequest<RequestBody>) -> u64 {
+        let mut state = self.lock();
+        state.numbered += 1;
+        let number = state.numbered;
+        state.http2 = Some(Http2 { sender, used: Instant::now(), number });
+        number
     }
 
-    /// The next request dials; those that share the connection keep it.
-    pub(super) fn drop_http2(&self) {
-        self.lock().http2 = None;
+    /// The next request dials, if this is still the shared one; those that share it keep it.
+    pub(super) fn drop_http2(&self, number: u64) {
+        let mut state = self.lock();
+        state.http2.take_if(|http2| http2.number == number);
     }
 
     /// Lets go what is closed or has been idle for too long; an h2 connection ends when the last
@@ -72,9 +88,7 @@ impl Pool {
     pub(super) fn sweep(&self) {
         let mut state = self.lock();
         state.http1.retain(|(http1, since)| !http1.sender.is_closed() && since.elapsed() < self.idle_time);
-        if state.http2.as_ref().is_some_and(|(sender, used)| sender.is_closed() || used.elapsed() >= self.idle_time) {
-            state.http2 = None;
-        }
+        state.http2.take_if(|http2| http2.sender.is_closed() || http2.used.elapsed() >= self.idle_time);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

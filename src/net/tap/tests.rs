@@ -122,3 +122,65 @@ async fn a_peer_that_takes_nothing_is_given_up() {
     assert_eq!((error.kind(), handle.expired()), (io::ErrorKind::TimedOut, Some(Clock::Send)));
     assert_eq!(start.elapsed().as_secs(), 60);
 }
+
+#[tokio::test]
+async fn a_head_that_began_behind_a_body_is_never_taken_for_the_next_one() {
+    for ending in ["\n", "\r\n", "\r\n\r\n"] {
+        let (mut client, mut tap, handle) = pair();
+        let mut buf = [0; 300];
+        client.write_all(b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n").await.expect("sent");
+        assert!(tap.read(&mut buf).await.expect("a head") > 0);
+        handle.request(false, true);
+        client.write_all(b"abcGET /ws HTTP/1.1\r\nUpgrade: websocket").await.expect("sent");
+        assert!(tap.read(&mut buf).await.expect("a body, and more") > 3);
+        handle.body_ended();
+        handle.answered();
+        client.write_all(format!("{ending}GET /smuggled HTTP/1.1\r\n\r\n").as_bytes()).await.expect("sent");
+        assert!(tap.read(&mut buf).await.expect("the rest, and another head") > 0);
+        assert_eq!(handle.request(true, false), None, "{ending:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_outlives_its_answer_is_not_idle() {
+    let (mut client, mut tap, handle) = pair();
+    let mut buf = [0; 99];
+    client.write_all(b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n").await.expect("sent");
+    assert!(tap.read(&mut buf).await.expect("a head") > 0);
+    handle.request(false, true);
+    handle.answered();
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        client.write_all(b"a").await.expect("sent");
+        assert_eq!(tap.read(&mut buf).await.expect("it goes on"), 1);
+    }
+    let start = Instant::now();
+    assert!(tap.read(&mut buf).await.is_err());
+    assert_eq!(start.elapsed().as_secs(), 75);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_still_being_sent_is_not_idle() {
+    let (mut client, server) = UnixStream::pair().expect("a pair");
+    let times = TapTimes { keep_alive: Duration::from_secs(20), ..TIMES }; // less than it may take to send
+    let (mut tap, handle) = Tap::new(Stream::from(Socket::Unix(server)), times);
+    client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("sent");
+    let mut buf = [0; 99];
+    assert_eq!(tap.read(&mut buf).await.expect("a head"), 18);
+    handle.request(false, false);
+    let answer = vec![0; 8 << 20];
+    let mut sent = 0;
+    // As hyper does: all of the answer is there, and the socket is full.
+    while let Poll::Ready(n) = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut tap).poll_write(cx, &answer))).await {
+        sent += n.expect("room");
+    }
+    handle.answered();
+    let idle = tokio::time::timeout(Duration::from_secs(50), tap.read(&mut buf)).await;
+    assert!(idle.is_err() && handle.expired().is_none(), "the clock of sending has it: {idle:?}");
+    let mut taken = vec![0; sent];
+    client.read_exact(&mut taken).await.expect("what was sent");
+    tap.write_all(b"more").await.expect("room again");
+    let start = Instant::now();
+    assert!(tap.read(&mut buf).await.is_err());
+    assert_eq!((start.elapsed().as_secs(), handle.expired()), (20, Some(Clock::Idle)));
+}
