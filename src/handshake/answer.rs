@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 /// The head of a backend's answer to a handshake.
@@ -65,6 +65,62 @@ impl Answer {
     }
 }
 
+/// A backend's bytes as they come, until there is a final head; informational answers are passed over.
+#[derive(Debug)]
+pub struct AnswerReader {
+    read: BytesMut,
+    /// How much of `read` has been looked at.
+    seen: usize,
+    /// How much was passed over.
+    passed: usize,
+    max_bytes: usize,
+    max_lines: usize,
+}
+
+/// What a backend said to a handshake.
+#[derive(Debug)]
+pub struct Heard {
+    /// Its answer.
+    pub answer: Answer,
+    /// The head as it came.
+    pub head: Bytes,
+    /// What came behind it.
+    pub behind: Bytes,
+}
+
+impl AnswerReader {
+    /// Nothing read yet; all heads together have at most so many bytes, each at most so many lines.
+    pub fn new(max_bytes: usize, max_lines: usize) -> Self {
+        Self { read: BytesMut::with_capacity(1024), seen: 0, passed: 0, max_bytes, max_lines }
+    }
+
+    /// Where bytes are read into.
+    pub fn room(&mut self) -> &mut BytesMut {
+        &mut self.read
+    }
+
+    /// Whether the backend has said anything.
+    pub fn has_begun(&self) -> bool {
+        self.passed + self.read.len() > 0
+    }
+
+    /// The final answer, once its head is whole.
+    pub fn heard(&mut self) -> Result<Option<Heard>, AnswerError> {
+        // A head can only have ended where a line has: it is not parsed anew for each of its bytes.
+        while self.read.get(self.seen..).is_some_and(|fresh| memchr::memchr(b'\n', fresh).is_some()) {
+            let Some((answer, length)) = Answer::parse(&self.read, self.max_lines)? else { break };
+            let head = self.read.split_to(length).freeze();
+            if !answer.status.is_informational() || answer.status == StatusCode::SWITCHING_PROTOCOLS {
+                return Ok(Some(Heard { answer, head, behind: self.read.split().freeze() }));
+            }
+            self.passed += length;
+            self.seen = 0;
+        }
+        self.seen = self.read.len();
+        if self.passed + self.read.len() > self.max_bytes { Err(AnswerError::TooLarge) } else { Ok(None) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,5 +143,26 @@ mod tests {
             let head: &[u8] = if prefix { b"HTTP/1.1 101 X\r\n" } else { b"" };
             Answer::parse(&[head, &bytes].concat(), 10).ok();
         }
+    }
+
+    #[test]
+    fn informational_answers_are_passed_over_and_a_head_is_found_however_it_is_cut() {
+        let bytes =
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 101 Yes\r\nA: b\r\n\r\nrest";
+        for size in 1..bytes.len() {
+            let mut reader = AnswerReader::new(200, 10);
+            let mut pieces = bytes.chunks(size);
+            let heard = loop {
+                reader.room().extend_from_slice(pieces.next().expect("the head ends before the bytes do"));
+                if let Some(heard) = reader.heard().expect("legal") {
+                    break heard;
+                }
+            };
+            assert_eq!((heard.answer.status.as_u16(), &heard.head[..]), (101, &b"HTTP/1.1 101 Yes\r\nA: b\r\n\r\n"[..]));
+            assert!(b"rest".starts_with(&heard.behind));
+        }
+        let mut reader = AnswerReader::new(40, 10);
+        reader.room().extend_from_slice(&bytes[..50]);
+        assert_eq!(reader.heard().err(), Some(AnswerError::TooLarge));
     }
 }

@@ -10,7 +10,7 @@ mod rfc6455;
 mod spelling;
 
 pub use agreement::{Agreement, Disagreement};
-pub use answer::{Answer, AnswerError};
+pub use answer::{Answer, AnswerError, AnswerReader, Heard};
 pub use offer::{Draft, Offer, Refusal};
 pub use rfc6455::{accept_for, fresh_key};
 pub use spelling::write_head;

@@ -1,11 +1,12 @@
 //! Byte streams as concrete types: one enum for every transport, its options and its addresses.
 //!
 //! The only room besides `tls` that names TLS stream types. It moves bytes and knows no protocol,
-//! but for the end of an h1 head (`tap`), which only hyper's input is cut at.
+//! but for two borders that hyper has no word for: the end of an h1 head (`tap`), the preface of h2.
 
 mod address;
 mod linger;
 mod options;
+mod preface;
 mod stream;
 mod tap;
 
@@ -13,5 +14,6 @@ pub use address::Peer;
 
 pub use linger::{LINGER_BYTES, LINGER_TIME, lingering_close};
 pub use options::{reset_on_close, tune, unsent};
+pub use preface::{Beginning, begin};
 pub use stream::{Socket, Stream};
 pub use tap::{Clock, Tap, TapHandle, TapTimes};

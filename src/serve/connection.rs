@@ -7,25 +7,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, timeout};
 
 use super::upgrade::{self, Takeover};
 use super::{Entry, Settings, Times, exchange, respond};
-use crate::base::{Shutdown, Tasks};
+use crate::base::Tasks;
 use crate::listen::{Accepted, Permit};
-use crate::net::{Clock, LINGER_TIME, Peer, Socket, Stream, Tap, TapHandle, TapTimes, lingering_close, reset_on_close};
+use crate::net::{Clock, LINGER_TIME, Peer, Socket, Stream, Tap, TapHandle, TapTimes, begin, lingering_close, reset_on_close};
 use crate::tls::{AcceptError, Alpn, Hello};
-
-/// The first bytes of h2 with prior knowledge (RFC 9113 section 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// How much is read to look for it: a usual head, so that it is read once.
-const FIRST_READ: usize = 1 << 10;
 
 /// Our window for one h2 stream, and for all streams of a connection: one stalled upload cannot stop the
 /// others before 16 have stalled. What is received and not yet forwarded is bounded by the latter.
@@ -100,17 +93,21 @@ pub(super) async fn serve(entry: Arc<Entry>, accepted: Accepted) {
         },
     };
     let (http2, begun) = match alpn {
-        Alpn::H2 => (Some(true), None),
-        Alpn::Http1 => (Some(false), None),
-        Alpn::None => begins_with_preface(&mut stream, &settings.times, &entry.shared.shutdown).await,
-    };
-    match http2 {
-        Some(true) => serve_http2(&entry, peer, stream, &settings).await,
-        Some(false) => serve_http1(&entry, peer, stream, &settings, (permit, begun)).await,
-        None => {
-            respond::silent(peer);
-            lingering_close(stream).await;
+        Alpn::H2 => (true, None),
+        Alpn::Http1 => (false, None),
+        Alpn::None => {
+            let times = &settings.times;
+            let Some(beginning) = begin(&mut stream, times.keep_alive, times.head, entry.shared.shutdown.draining()).await else {
+                respond::silent(peer);
+                return lingering_close(stream).await;
+            };
+            (beginning.http2, Some(beginning.at))
         }
+    };
+    if http2 {
+        serve_http2(&entry, peer, stream, &settings).await;
+    } else {
+        serve_http1(&entry, peer, stream, &settings, (permit, begun)).await;
     }
 }
 
@@ -121,33 +118,6 @@ async fn first_byte(socket: &Socket, entry: &Entry, times: &Times) -> Result<Hel
         hello = Hello::sniff(socket, times.tls) => hello,
         () = entry.shared.shutdown.draining() => Ok(Hello::Gone),
     }
-}
-
-/// Reads until it is clear whether the client speaks h2 with prior knowledge; what was read is put
-/// back. `None`: it sent nothing in time, nothing before the drain, or has gone. Also tells when the first
-/// byte came: `P` may begin a POST, and its head's clock runs from there.
-async fn begins_with_preface(stream: &mut Stream, times: &Times, shutdown: &Shutdown) -> (Option<bool>, Option<Instant>) {
-    let mut read = BytesMut::with_capacity(FIRST_READ);
-    let mut begun = None;
-    let http2 = loop {
-        let deadline = begun.map_or_else(|| Instant::now() + times.keep_alive, |begun| begun + times.head);
-        let n = tokio::select! {
-            biased;
-            n = timeout_at(deadline, stream.read_buf(&mut read)) => n,
-            () = shutdown.draining(), if begun.is_none() => return (None, None),
-        };
-        match n {
-            Ok(Ok(0)) | Err(_) if begun.is_some() => break false, // h1 has an answer for a head that does not go on
-            Ok(Ok(n)) if n > 0 => begun = begun.or_else(|| Some(Instant::now())),
-            _ => return (None, None),
-        }
-        let same = PREFACE.iter().zip(&read).take_while(|(a, b)| a == b).count();
-        if same < read.len().min(PREFACE.len()) || same == PREFACE.len() {
-            break same == PREFACE.len();
-        }
-    };
-    stream.unread(read.freeze());
-    (Some(http2), begun)
 }
 
 fn tap_times(times: &Times) -> TapTimes {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderValue, Response, StatusCode, Version, request};
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -21,7 +21,7 @@ use super::record::{self, Record};
 use super::respond::{self, Failure};
 use super::{Shared, World};
 use crate::base::RequestId;
-use crate::handshake::{Answer, AnswerError, Offer, fresh_key};
+use crate::handshake::{AnswerError, AnswerReader, Heard, Offer, fresh_key};
 use crate::headers;
 use crate::listen::Permit;
 use crate::net::{LINGER_TIME, Peer, Stream};
@@ -54,13 +54,10 @@ pub(super) struct Takeover {
     client: String,
 }
 
-/// What a backend said to a handshake.
+/// What a backend said to a handshake, and on which stream.
 struct Said {
-    answer: Answer,
+    heard: Heard,
     stream: Stream,
-    /// The head as it came, and what came behind it.
-    head: Bytes,
-    behind: Bytes,
 }
 
 /// Performs the handshake with a backend. Returns only where no tunnel comes of it.
@@ -84,8 +81,8 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
         Ok(said) => said,
         Err(failure) => return respond::failure(failure, record, alive),
     };
-    if said.answer.status != StatusCode::SWITCHING_PROTOCOLS {
-        let Said { stream, head, behind, .. } = said;
+    let Said { heard: Heard { answer, head, behind }, mut stream } = said;
+    if answer.status != StatusCode::SWITCHING_PROTOCOLS {
         let read = [head, behind].concat().into();
         let response = match timeout_at(deadline, replay(lease.clone(), stream, read)).await {
             Ok(Ok(response)) => response,
@@ -96,7 +93,6 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
         let answered = Answered { route, forward, prepared: &prepared, cookie: cookie.as_deref(), version, lease, upload: None };
         return answered.pass(connection, backend, response, record, alive);
     }
-    let Said { answer, mut stream, behind, .. } = said;
     let mut agreement = match offer.agree(&parts.headers, key.as_deref(), answer) {
         Ok(agreement) => agreement,
         Err(disagreement) => return respond::failure(disagreement.into(), record, alive),
@@ -162,41 +158,21 @@ impl Asking<'_> {
         stream.write_all(&offer).await.map_err(|error| Silence::closed(&error))?;
         stream.flush().await.map_err(|error| Silence::closed(&error))?;
         let heads = &self.world.settings.heads;
-        let mut read = BytesMut::with_capacity(1024);
-        let mut passed = 0;
+        let mut reader = AnswerReader::new(heads.bytes, heads.count);
         loop {
-            let seen = read.len();
-            let n = match stream.read_buf(&mut read).await {
-                Ok(n) => n,
-                Err(error) if passed + seen == 0 => return Err(Silence::closed(&error)),
-                Err(error) => return Err(AnswerError::Malformed(format!("it broke off: {error}")).into()),
-            };
-            if n == 0 && passed + seen == 0 {
-                return Err(Silence::Closed("it closed the connection before an answer to the handshake".to_owned()));
+            let begun = reader.has_begun();
+            match stream.read_buf(reader.room()).await {
+                Ok(0) if begun => return Err(AnswerError::Malformed("it broke off".to_owned()).into()),
+                Ok(0) => return Err(Silence::Closed("it closed the connection before an answer to the handshake".to_owned())),
+                Err(error) if begun => return Err(AnswerError::Malformed(format!("it broke off: {error}")).into()),
+                Err(error) => return Err(Silence::closed(&error)),
+                Ok(_) => {}
             }
-            if n == 0 {
-                return Err(AnswerError::Malformed("it broke off".to_owned()).into());
-            }
-            let mut from = seen;
-            while ends_a_line(read.get(from..)) {
-                let Some((answer, length)) = Answer::parse(&read, heads.count)? else { break };
-                let head = read.split_to(length).freeze();
-                if !answer.status.is_informational() || answer.status == StatusCode::SWITCHING_PROTOCOLS {
-                    return Ok(Said { answer, stream, head, behind: read.freeze() });
-                }
-                passed += length;
-                from = 0;
-            }
-            if passed + read.len() > heads.bytes {
-                return Err(AnswerError::TooLarge.into());
+            if let Some(heard) = reader.heard()? {
+                return Ok(Said { heard, stream });
             }
         }
     }
-}
-
-/// Whether a head can have ended in these bytes; saves parsing a head anew for each of its bytes.
-fn ends_a_line(bytes: Option<&[u8]>) -> bool {
-    bytes.is_some_and(|bytes| memchr::memchr(b'\n', bytes).is_some())
 }
 
 /// Why a server said nothing.
