@@ -20,6 +20,7 @@ pub mod tunnel;
 pub mod handshake;
 pub mod route;
 
+pub mod frame;
 pub mod headers;
 pub mod metrics;
 pub mod net;
