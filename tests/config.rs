@@ -124,6 +124,11 @@ fn the_defaults_in_the_reference_are_the_defaults() {
     assert_eq!(said.serve.heads, silent.serve.heads);
     assert_eq!(said.serve.h2_streams, silent.serve.h2_streams);
     assert_eq!(said.records, silent.records);
+    let (said_tunnel, silent_tunnel) = (&said.tunnels[0], &silent.tunnels[0]);
+    assert_eq!((said_tunnel.ping, said_tunnel.pong_timeout), (silent_tunnel.ping, silent_tunnel.pong_timeout));
+    assert_eq!((said_tunnel.ping_backend, said_tunnel.idle), (silent_tunnel.ping_backend, silent_tunnel.idle));
+    assert_eq!((said_tunnel.enforce, said_tunnel.over_rate), (silent_tunnel.enforce, silent_tunnel.over_rate));
+    assert_eq!(*silent_tunnel, spliceway::tunnel::Settings::default());
     assert_eq!(said.backends[0].idle_time, spliceway::upstream::Settings::new("", Vec::new()).idle_time);
     assert_eq!(said.listeners[2].listen.unix_mode, silent.listeners[0].listen.unix_mode);
     assert_eq!(silent.listeners[0].listen.address.to_string(), "127.0.0.1:8080");

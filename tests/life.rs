@@ -312,7 +312,7 @@ fn peers_of_a_tunnel_that_do_not_answer_the_fin_have_the_linger_time() {
     let mut client = opened(proxy.connect());
     let since = Instant::now();
     proxy.signal(Signal::TERM);
-    client.expect_fin(); // and does not close
+    client.expect_close_and_fin(1001); // and does not close
     assert_eq!(proxy.wait_exit(AT_ONCE).code(), Some(0));
     assert!(since.elapsed() >= ms(400), "{:?}", since.elapsed());
 }
@@ -328,7 +328,7 @@ fn a_handshake_under_way_is_finished_and_its_tunnel_ended() {
     client.expect_silence(SILENCE);
     go.send(()).unwrap();
     assert_eq!(client.read_head().status(), 101);
-    client.expect_fin();
+    client.expect_close_and_fin(1001);
     drop(client);
     assert_eq!(proxy.wait_exit(AT_ONCE).code(), Some(0));
 }

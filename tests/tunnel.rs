@@ -313,7 +313,7 @@ fn after_a_fin_of_the_backend_a_silent_client_is_closed_when_the_linger_is_over(
     let open_files = around.proxy.open_files();
     let since = Instant::now();
     server.fin();
-    client.expect_fin();
+    client.expect_close_and_fin(1012);
     around.assert_ended("backend", "fin");
     assert_about(since, Duration::from_millis(400));
     around.proxy.wait_for_open_files(open_files - 2);
@@ -436,7 +436,12 @@ fn a_receiver_that_goes_away_with_bytes_under_way_ends_the_sender(over: Over, to
     let (mut sender, receiver) = if to_client { (server, client) } else { (client, server) };
     fill(&mut sender);
     receiver.reset();
-    sender.expect_reset();
+    if to_client {
+        sender.expect_reset();
+    } else {
+        sender.expect_close_and_fin(1011);
+        drop(sender);
+    }
     around.assert_ended(if to_client { "client" } else { "backend" }, "reset");
     around.proxy.wait_for_open_files(open_files - 2);
 }
@@ -523,7 +528,7 @@ fn sigterm_delivers_every_byte_that_was_read(over: Over) {
     let (mut client, mut server) = around.open();
     let sent = fill(&mut server);
     around.proxy.signal(Signal::TERM);
-    server.expect_fin();
+    server.expect_close_and_fin(1001);
     let mut got = Vec::new();
     let end = client.pour(|bytes| got.extend_from_slice(bytes));
     client.fin();

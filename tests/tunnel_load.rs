@@ -251,7 +251,7 @@ fn die(way: usize, mut client: Conn, mut server: Conn) -> Option<(u64, u64)> {
         }
         1 => {
             server.fin();
-            client.expect_fin();
+            client.expect_close_and_fin(1012);
         }
         2 => client.reset(),
         3 => server.reset(),

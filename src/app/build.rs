@@ -153,7 +153,8 @@ pub(super) fn world(config: &Config, before: &[Arc<Backend>], tasks: &Tasks) -> 
         }
     }
     if errors.is_empty() {
-        Ok(World { routes: route::Table::new(config.routes.clone()), backends, settings: config.serve.clone() })
+        let tunnels = config.tunnels.iter().cloned().map(Arc::new).collect();
+        Ok(World { routes: route::Table::new(config.routes.clone()), backends, tunnels, settings: config.serve.clone() })
     } else {
         Err(errors)
     }

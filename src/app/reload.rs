@@ -96,6 +96,7 @@ impl Running {
         self.shared.world.store(Arc::new(world));
         self.config.routes = config.routes;
         self.config.backends = config.backends;
+        self.config.tunnels = config.tunnels;
         self.config.serve = config.serve;
     }
 }

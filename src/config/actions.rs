@@ -9,6 +9,7 @@ use super::general::{self, RouteTimes};
 use super::reading::{Entry, Section};
 use super::routes::{Matcher, not_one_of};
 use super::suggest;
+use super::tunnels::{self, Tunnels};
 use super::values::Text;
 use crate::route::{Action, BackendId, Forward, HostHeader, PathPattern, Redirect, Respond, WebSocket};
 
@@ -31,6 +32,7 @@ pub(super) fn read(
     section: &Section<'_>,
     matcher: &Matcher,
     backends: &mut Backends,
+    tunnels: &mut Tunnels,
     times: &RouteTimes,
 ) -> Option<(Action, Option<PathPattern>)> {
     let backend = section.ask("backend");
@@ -39,7 +41,7 @@ pub(super) fn read(
     let said = one_of(section, [backend.as_ref(), respond.as_ref(), redirect.as_ref()]);
     let target = backend.as_ref().and_then(target).and_then(|text| backends.resolve(&text));
     // Read whatever the action, with a backend of no meaning where there is none.
-    let (forward, path) = forward(section, matcher, target.unwrap_or(BackendId(usize::MAX)), times);
+    let (forward, path) = forward(section, matcher, target.unwrap_or(BackendId(usize::MAX)), tunnels, times);
     let respond = respond.and_then(|entry| self::respond(&entry));
     let redirect = redirect.and_then(|entry| self::redirect(&entry));
     if said? == "backend" {
@@ -66,7 +68,7 @@ fn one_of(section: &Section<'_>, keys: [Option<&Entry<'_>>; 3]) -> Option<&'stat
     if first.name == "backend" || there.len() > 1 {
         return (there.len() == 1).then_some("backend");
     }
-    for entry in FORWARD_ONLY.into_iter().filter_map(|name| section.ask(name)) {
+    for entry in FORWARD_ONLY.into_iter().chain(tunnels::KEYS).filter_map(|name| section.ask(name)) {
         let noted = entry.mistaken_key(format!("no request is sent on where a route has `{}`", first.name));
         noted.label("no meaning here").also(first.name_span.clone(), "it answers by itself").note();
     }
@@ -82,7 +84,13 @@ fn target<'a>(entry: &Entry<'a>) -> Option<Text<'a>> {
     entry.text_for(expected)
 }
 
-fn forward(section: &Section<'_>, matcher: &Matcher, backend: BackendId, times: &RouteTimes) -> (Forward, Option<PathPattern>) {
+fn forward(
+    section: &Section<'_>,
+    matcher: &Matcher,
+    backend: BackendId,
+    tunnels: &mut Tunnels,
+    times: &RouteTimes,
+) -> (Forward, Option<PathPattern>) {
     let limits = section.section("timeouts");
     let times = general::of_route(&limits, times);
     limits.finish();
@@ -90,6 +98,7 @@ fn forward(section: &Section<'_>, matcher: &Matcher, backend: BackendId, times: 
     let forward = Forward {
         backend,
         handshake: section.ask("handshake").and_then(|entry| handshake(&entry)).unwrap_or(WebSocket::Forward),
+        tunnel: tunnels.of_route(section),
         legacy_drafts: section.flag("legacy_drafts", false),
         rewrite,
         host_header: section.ask("host_header").and_then(|entry| host_header(&entry)).unwrap_or(HostHeader::Keep),

@@ -10,6 +10,7 @@ use super::backends::Backends;
 use super::reading::{Reading, Section};
 use super::report::{Mistake, Report, Weight};
 use super::syntax::{self, Syntax};
+use super::tunnels::Tunnels;
 use super::{Config, general, listeners, routes};
 
 /// Where a configuration is looked for when none is named.
@@ -139,11 +140,13 @@ fn config(root: Section<'_>) -> Config {
     let admin = general::admin(&root);
     let listeners = listeners::read(&root, admin.as_ref().map(|(settings, text)| (settings.address, text)));
     let mut backends = Backends::read(&root, times.connect);
-    let routes = routes::read(&root, &mut backends, &times);
+    let mut tunnels = Tunnels::read(&root);
+    let routes = routes::read(&root, &mut backends, &mut tunnels, &times);
     let backends = backends.finish(&root);
     root.finish();
     let admin = admin.map(|(settings, _)| settings);
-    Config { threads, listeners, backends, routes, serve, admin, records, warnings: Vec::new() }
+    let tunnels = tunnels.finish();
+    Config { threads, listeners, backends, tunnels, routes, serve, admin, records, warnings: Vec::new() }
 }
 
 /// Where the form is broken, what is missing may be there after all, and a line that could not be

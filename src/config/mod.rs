@@ -21,12 +21,13 @@ mod report;
 mod routes;
 mod suggest;
 mod syntax;
+mod tunnels;
 mod values;
 
 pub use file::{Checked, check, check_text, find, keys_asked, load, read};
 pub use report::Report;
 
-use crate::{admin, listen, route, serve, tls, upstream};
+use crate::{admin, listen, route, serve, tls, tunnel, upstream};
 
 /// A whole configuration: each room's settings, cross-checked.
 #[derive(Clone, Debug)]
@@ -37,6 +38,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// What `route::BackendId` counts in.
     pub backends: Vec<upstream::Settings>,
+    /// What `route::TunnelKind` counts in. Never empty: the first is for routes that say nothing.
+    pub tunnels: Vec<tunnel::Settings>,
     /// In the file's order.
     pub routes: Vec<route::Route>,
     /// Limits, times, trust.

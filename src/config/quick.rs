@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use super::general::RouteTimes;
 use super::{Config, Listener};
-use crate::route::{Action, BackendId, Forward, HostHeader, Route, WebSocket};
+use crate::route::{Action, BackendId, Forward, HostHeader, Route, TunnelKind, WebSocket};
 use crate::upstream::ServerAddress;
-use crate::{headers, listen, serve, upstream};
+use crate::{headers, listen, serve, tunnel, upstream};
 
 impl Config {
     /// Everything that comes to `listen` (`127.0.0.1:8080`, `unix:PATH`) goes to `to` (a URL, or
@@ -28,6 +28,7 @@ impl Config {
                 tls: None,
                 redirect_https: None,
             }],
+            tunnels: vec![tunnel::Settings::default()],
             backends: vec![upstream::Settings::new(server.to_string(), vec![server])],
             routes: vec![everything(&times)],
             serve: serve::Settings::default(),
@@ -68,6 +69,7 @@ fn everything(times: &RouteTimes) -> Route {
             handshake_time: times.handshake,
             answer_time: times.answer,
             between_time: times.between,
+            tunnel: TunnelKind(0),
         }),
         request_headers: headers::Edits::default(),
         response_headers: headers::Edits::default(),

@@ -12,6 +12,7 @@ use super::edits::{self, Toward};
 use super::general::RouteTimes;
 use super::reading::{Entry, Section};
 use super::suggest;
+use super::tunnels::Tunnels;
 use super::values::Text;
 use crate::route::{HostPattern, PathPattern, Route};
 
@@ -29,12 +30,12 @@ pub(super) struct Matcher {
 }
 
 /// All routes in the file's order.
-pub(super) fn read(root: &Section<'_>, backends: &mut Backends, times: &RouteTimes) -> Vec<Route> {
+pub(super) fn read(root: &Section<'_>, backends: &mut Backends, tunnels: &mut Tunnels, times: &RouteTimes) -> Vec<Route> {
     let mut routes = Vec::new();
     let mut seen: Vec<(String, Range<usize>)> = Vec::new();
     for section in root.sections("route") {
         let matcher = matcher(&section);
-        for route in one(&section, &matcher, backends, times) {
+        for route in one(&section, &matcher, backends, tunnels, times) {
             let same = format!("{:?}", identity(&route));
             match seen.iter().find(|(other, _)| *other == same) {
                 _ if matcher.is_broken => {}
@@ -52,11 +53,17 @@ pub(super) fn read(root: &Section<'_>, backends: &mut Backends, times: &RouteTim
     routes
 }
 
-fn one(section: &Section<'_>, matcher: &Matcher, backends: &mut Backends, times: &RouteTimes) -> Vec<Route> {
+fn one(
+    section: &Section<'_>,
+    matcher: &Matcher,
+    backends: &mut Backends,
+    tunnels: &mut Tunnels,
+    times: &RouteTimes,
+) -> Vec<Route> {
     let name = section.ask("name").and_then(|entry| entry.text());
     let request_headers = edits::read(section.section("request_headers"), Toward::Backend);
     let response_headers = edits::read(section.section("response_headers"), Toward::Client);
-    let decided = actions::read(section, matcher, backends, times);
+    let decided = actions::read(section, matcher, backends, tunnels, times);
     let Some((action, path)) = decided else { return Vec::new() };
     let route = |(text, host): (String, Option<HostPattern>)| Route {
         name: name.as_ref().map_or_else(|| default_name(&text, &matcher.path_text), |name| name.value.clone()).into(),

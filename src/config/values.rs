@@ -178,10 +178,12 @@ impl<'a> Entry<'a> {
             }
             _ => {}
         }
-        if matches!(self.value.get_ref(), DeValue::String(text) if **text == *"off") {
-            return Some(None);
-        }
-        self.duration().map(Some)
+        if self.is_off() { Some(None) } else { self.duration().map(Some) }
+    }
+
+    /// Whether it is `"off"`.
+    pub(super) fn is_off(&self) -> bool {
+        matches!(self.value.get_ref(), DeValue::String(text) if **text == *"off")
     }
 
     /// A size within a range, in bytes.

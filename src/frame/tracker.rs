@@ -66,11 +66,13 @@ pub struct Tracker {
     left: u64,
     header: Header,
     phase: Phase,
-    /// The header that is being read, and how much of it is here. After `Began` it is the whole one.
+    /// The header that came in pieces, and how much of it was here before the last of them.
     head: [u8; MAX_HEADER],
     have: u8,
     /// A message has begun and not ended.
     within: bool,
+    /// It had when the frame at hand began.
+    within_before: bool,
     /// The payload so far of the message that has begun, header by header.
     message: u64,
     counts: Counts,
@@ -129,10 +131,23 @@ impl Tracker {
 
     #[inline]
     fn advance_header(&mut self, bytes: &[u8]) -> (usize, Step) {
-        if bytes.is_empty() {
-            return (0, Step::More);
+        // The usual header is here in one piece, and is read where it stands.
+        if self.have == 0 {
+            match Header::parse(bytes) {
+                Parsed::Whole(header) => {
+                    self.begin(header);
+                    return (usize::from(header.size), Step::Began(header));
+                }
+                Parsed::Endless => return self.lose(),
+                Parsed::Partial => {}
+            }
         }
-        // The usual header is here in one piece. Else piece by piece: it is at most 14 bytes long.
+        self.assemble(bytes)
+    }
+
+    /// A header that comes in pieces.
+    #[cold]
+    fn assemble(&mut self, bytes: &[u8]) -> (usize, Step) {
         let before = usize::from(self.have);
         let mut length = before;
         for (place, byte) in self.head.iter_mut().skip(before).zip(bytes) {
@@ -151,13 +166,16 @@ impl Tracker {
                 self.begin(header);
                 (usize::from(header.size) - before, Step::Began(header))
             }
-            Parsed::Endless => {
-                self.phase = Phase::Opaque;
-                self.opaque = Some("a frame with a 64-bit length whose top bit is set");
-                self.taken -= before as u64; // since where that frame begins
-                (0, Step::Lost)
-            }
+            Parsed::Endless => self.lose(),
         }
+    }
+
+    #[cold]
+    fn lose(&mut self) -> (usize, Step) {
+        self.phase = Phase::Opaque;
+        self.opaque = Some("a frame with a 64-bit length whose top bit is set");
+        self.taken -= u64::from(self.have); // since where that frame begins
+        (0, Step::Lost)
     }
 
     #[inline]
@@ -165,8 +183,8 @@ impl Tracker {
         self.header = header;
         self.left = header.length;
         self.phase = Phase::Payload;
-        self.have = header.size;
         self.payload = None;
+        self.within_before = self.within;
         if header.is_control() {
             let kept = matches!(header.opcode(), opcode::CLOSE | opcode::PONG);
             if kept && header.length <= MAX_CONTROL_PAYLOAD as u64 {
@@ -201,6 +219,21 @@ impl Tracker {
         self.within
     }
 
+    /// Whether one had begun and not ended where the frame at hand began.
+    pub fn was_within_message(&self) -> bool {
+        self.within_before
+    }
+
+    /// Whether it stands within a header.
+    pub fn is_in_header(&self) -> bool {
+        self.phase == Phase::Header && self.have > 0
+    }
+
+    /// Whether it stands within the payload of a data frame.
+    pub fn is_in_data(&self) -> bool {
+        self.phase == Phase::Payload && !self.header.is_control()
+    }
+
     /// Payload bytes of the message that has begun, by its headers so far.
     pub fn message_bytes(&self) -> u64 {
         self.message
@@ -211,8 +244,9 @@ impl Tracker {
         if self.phase == Phase::Payload { self.left } else { 0 }
     }
 
-    /// The bytes of the header that is being read or, after [`Step::Began`], of the whole one.
-    pub fn header_bytes(&self) -> &[u8] {
+    /// The bytes so far of the header that is being read. After [`Step::Began`] or [`Step::Lost`]: those that had
+    /// come before the bytes of that call.
+    pub fn cut_header(&self) -> &[u8] {
         self.head.get(..usize::from(self.have)).unwrap_or_default()
     }
 

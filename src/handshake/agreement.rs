@@ -15,6 +15,7 @@ use super::Answer;
 use super::offer::{Draft, Offer};
 use super::rfc6455::accept_for;
 use super::spelling::{names_of, write_head};
+use crate::frame::Extensions;
 use crate::headers::{has_token, list_elements};
 
 /// Why a 101 is not an agreement. The backend's fault; the client gets 502 and no tunnel.
@@ -150,6 +151,19 @@ impl Agreement {
         &mut self.answer.headers
     }
 
+    /// Which extensions the frames of the tunnel may use; `None` where the draft knows no such frames.
+    pub fn extensions(&self) -> Option<Extensions> {
+        if self.draft == Draft::Hixie75 {
+            return None;
+        }
+        let mut names = list_elements(&self.answer.headers, &SEC_WEBSOCKET_EXTENSIONS).map(extension_name);
+        Some(match (names.next(), names.next()) {
+            (None, _) => Extensions::None,
+            (Some(name), None) if name.eq_ignore_ascii_case(b"permessage-deflate") => Extensions::Deflate,
+            _ => Extensions::Unknown,
+        })
+    }
+
     /// The 101 toward the client; `key` is the client's.
     pub fn response_head(&mut self, key: Option<&[u8]>) -> Bytes {
         let headers = &mut self.answer.headers;
@@ -228,6 +242,23 @@ mod tests {
             (format!("{GOOD}Sec-WebSocket-Extensions: permessage-deflate\r\n"), D::Extensions),
         ] {
             assert_eq!(judge(&[], &fields), Err(why), "{fields}");
+        }
+    }
+
+    #[test]
+    fn what_frames_may_use_is_what_was_granted() {
+        let offer = [("sec-websocket-extensions", "permessage-deflate, x-foo")];
+        for (line, expected) in [
+            ("", Extensions::None),
+            ("Sec-WebSocket-Extensions: PerMessage-Deflate; server_no_context_takeover\r\n", Extensions::Deflate),
+            ("Sec-WebSocket-Extensions: x-foo\r\n", Extensions::Unknown),
+            ("Sec-WebSocket-Extensions: permessage-deflate, x-foo\r\n", Extensions::Unknown),
+        ] {
+            let (headers, offer) = request(&offer);
+            let head = format!("HTTP/1.1 101 x\r\n{GOOD}{line}\r\n");
+            let (answer, _) = Answer::parse(head.as_bytes(), 20).expect("legal").expect("whole");
+            let agreement = offer.agree(&headers, Some(KEY.as_bytes()), answer).expect("agreed");
+            assert_eq!(agreement.extensions(), Some(expected), "{line}");
         }
     }
 

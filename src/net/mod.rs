@@ -13,7 +13,7 @@ mod tap;
 pub use address::Peer;
 
 pub use linger::{LINGER_BYTES, LINGER_TIME, lingering_close};
-pub use options::{reset_on_close, tune, unsent};
+pub use options::{may_stay_shut, reset_on_close, tune, unsent};
 pub use preface::{Beginning, begin};
 pub use stream::{Socket, Stream};
 pub use tap::{Clock, Tap, TapHandle, TapTimes};

@@ -9,6 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::{client, server};
 
+use super::options::{reset_on_close, unsent};
+
 /// A connected socket.
 #[derive(Debug)]
 pub enum Socket {
@@ -117,6 +119,17 @@ impl Stream {
             Transport::TlsServer(tls) => tls.get_ref().0,
             Transport::TlsClient(tls) => tls.get_ref().0,
         }
+    }
+
+    /// Makes the coming drop a reset instead of an end. What the kernel has not sent yet is lost, so wait for
+    /// [`Stream::unsent`] to be 0 first.
+    pub fn reset_on_close(&mut self) {
+        reset_on_close(self.socket());
+    }
+
+    /// How many bytes the peer has not acknowledged.
+    pub fn unsent(&self) -> usize {
+        unsent(self.socket())
     }
 
     /// Whether TLS is spoken on it.

@@ -12,6 +12,10 @@ use crate::headers::Edits;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BackendId(pub usize);
 
+/// Which settings of tunnels, as their place in the list of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TunnelKind(pub usize);
+
 /// One route.
 #[derive(Clone, Debug)]
 pub struct Route {
@@ -89,6 +93,8 @@ pub struct Forward {
     pub backend: BackendId,
     /// Who performs the handshake.
     pub handshake: WebSocket,
+    /// How its tunnels are kept, judged and limited.
+    pub tunnel: TunnelKind,
     /// Let hixie-75 and hybi 7 to 10 pass.
     pub legacy_drafts: bool,
     /// What takes the place of the route's path prefix: `None` nothing is changed, `Some("")` it is

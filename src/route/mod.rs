@@ -10,7 +10,7 @@ mod readings;
 mod rewrite;
 mod table;
 
-pub use entry::{Action, BackendId, Forward, HostHeader, Redirect, Respond, Route, WebSocket};
+pub use entry::{Action, BackendId, Forward, HostHeader, Redirect, Respond, Route, TunnelKind, WebSocket};
 pub use path::{Normal, PathError};
 pub use pattern::{HostPattern, PathPattern};
 pub use rewrite::rewrite_target;

@@ -26,6 +26,7 @@ use crate::base::{Shutdown, Tasks};
 use crate::metrics::Counters;
 use crate::route;
 use crate::session::Registry;
+use crate::tunnel;
 use crate::upstream::Backend;
 
 /// What a reload changes, as one value: a request sees one world from its beginning to its end.
@@ -35,6 +36,8 @@ pub struct World {
     pub routes: route::Table,
     /// What `route::BackendId` counts in.
     pub backends: Vec<Arc<Backend>>,
+    /// What `route::TunnelKind` counts in.
+    pub tunnels: Vec<Arc<tunnel::Settings>>,
     /// Limits, times, trust.
     pub settings: Settings,
 }

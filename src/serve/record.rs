@@ -3,14 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 
 use super::Shared;
 use crate::base::RequestId;
+use crate::frame::{Close, Opaque};
 use crate::session::Session;
-use crate::tunnel::Ended;
+use crate::tunnel::{How, Report};
 
 /// Whose fault an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,21 +146,49 @@ pub(super) fn opened(shared: &Shared, session: &Session, id: RequestId, client: 
     }
 }
 
-/// The record at its close.
-pub(super) fn closed(shared: &Shared, session: &Session, client: &str, ended: Ended) {
-    if shared.records {
-        tracing::info!(
-            target: "spliceway::records",
-            session = %session.id,
-            client,
-            route = &*session.route,
-            backend = &*session.server,
-            seconds = session.opened.elapsed().as_secs_f64(),
-            bytes_from_client = session.traffic.from_client(),
-            bytes_from_backend = session.traffic.from_backend(),
-            ended_by = %ended.by,
-            how = %ended.how,
-            "tunnel closed"
-        );
+/// The record at its close. Fields without a value are left out: most tunnels end without most of them.
+pub(super) fn closed(shared: &Shared, session: &Session, client: &str, report: &Report) {
+    if !shared.records {
+        return;
     }
+    let Report { ended, client: from_client, backend: from_backend, round_trips } = report;
+    let code = |close: &Option<Close>| close.as_ref().and_then(|close| close.code);
+    let reason = |close: &Option<Close>| {
+        let reason = close.as_ref().filter(|close| !close.reason.is_empty());
+        reason.map(|close| String::from_utf8_lossy(&close.reason).into_owned())
+    };
+    let opaque = |opaque: Option<Opaque>| opaque.map(|Opaque { since, why }| format!("from byte {since} on: {why}"));
+    let violation = if let How::Violation(violation) = ended.how { Some(violation.to_string()) } else { None };
+    tracing::info!(
+        target: "spliceway::records",
+        session = %session.id,
+        client,
+        route = &*session.route,
+        backend = &*session.server,
+        seconds = session.opened.elapsed().as_secs_f64(),
+        bytes_from_client = session.traffic.from_client(),
+        bytes_from_backend = session.traffic.from_backend(),
+        messages_from_client = from_client.counts.messages,
+        messages_from_backend = from_backend.counts.messages,
+        largest_from_client = from_client.counts.largest,
+        largest_from_backend = from_backend.counts.largest,
+        close_from_client = code(&from_client.close),
+        close_reason_from_client = reason(&from_client.close),
+        close_from_backend = code(&from_backend.close),
+        close_reason_from_backend = reason(&from_backend.close),
+        opaque_from_client = opaque(from_client.opaque),
+        opaque_from_backend = opaque(from_backend.opaque),
+        ping_ms_min = round_trips.map(|trips| millis(trips.min)),
+        ping_ms_median = round_trips.map(|trips| millis(trips.median)),
+        ping_ms_max = round_trips.map(|trips| millis(trips.max)),
+        ended_by = %ended.by,
+        how = %ended.how,
+        fault = ended.fault.map(|by| by.to_string()),
+        why = violation,
+        "tunnel closed"
+    );
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }

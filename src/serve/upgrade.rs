@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderValue, Response, StatusCode, Version, request};
-use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -20,14 +19,14 @@ use super::laws::{self, Prepared};
 use super::record::{self, Record};
 use super::respond::{self, Failure};
 use super::{Shared, World};
-use crate::base::RequestId;
+use crate::base::{RequestId, random};
 use crate::handshake::{AnswerError, AnswerReader, Heard, Offer, fresh_key};
 use crate::headers;
 use crate::listen::Permit;
 use crate::net::{LINGER_TIME, Peer, Stream};
 use crate::route::{Forward, Normal, Route, WebSocket};
 use crate::session::Place;
-use crate::tunnel::{By, Ended, How, Tunnel};
+use crate::tunnel::{self, By, Ended, Framing, How, Report, Tunnel};
 use crate::upstream::{Backend, Lease, replay};
 
 /// A handshake that the client asks for.
@@ -52,6 +51,8 @@ pub(super) struct Takeover {
     place: Place,
     id: RequestId,
     client: String,
+    settings: Arc<tunnel::Settings>,
+    framing: Framing,
 }
 
 /// What a backend said to a handshake, and on which stream.
@@ -71,7 +72,7 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
     let cookie = backend.sticky_cookie().and_then(|name| headers::cookie(&prepared.cookies, name).map(str::to_owned));
     let key = match forward.handshake {
         WebSocket::Forward => offer.key().map(|key| key.as_bytes().to_vec()),
-        WebSocket::Terminate => offer.key().map(|_| own_key().into_bytes()),
+        WebSocket::Terminate => offer.key().map(|_| fresh_key(random()).into_bytes()),
     };
     let deadline = Instant::now() + forward.handshake_time;
     let asking = Asking { offer: &offer, parts: &parts, prepared: &prepared, raw: raw.as_deref(), key: key.as_deref(), world };
@@ -97,6 +98,7 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
         Ok(agreement) => agreement,
         Err(disagreement) => return respond::failure(disagreement.into(), record, alive),
     };
+    let framing = agreement.extensions().map_or(Framing::Opaque("a draft with other frames"), Framing::Frames);
     headers::strip_response(agreement.headers_mut());
     laws::put_cookies_right(route, forward, agreement.headers_mut());
     laws::add_sticky(connection, backend, cookie.as_deref(), &lease, agreement.headers_mut());
@@ -107,16 +109,10 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
     let place = shared.registry.enter(connection.peer, route.name.clone(), lease.server_name().clone());
     let head = agreement.response_head(offer.key().map(HeaderValue::as_bytes));
     let client = std::mem::take(&mut record.client);
-    connection.take_over(Takeover { head, backend: stream, lease, place, id: record.id, client });
+    let settings = world.tunnels.get(forward.tunnel.0).cloned().unwrap_or_default();
+    connection.take_over(Takeover { head, backend: stream, lease, place, id: record.id, client, settings, framing });
     // The connection's driver sees that now, and drops this future with the rest of HTTP.
     std::future::pending().await
-}
-
-fn own_key() -> String {
-    let mut random = [0; 16];
-    // Cannot fail for 16 bytes once the kernel's pool is ready, and blocks before (getrandom(2)).
-    getrandom(&mut random, GetRandomFlags::empty()).ok();
-    fresh_key(random)
 }
 
 /// What a backend is asked, whichever server it will be.
@@ -202,18 +198,18 @@ pub(super) async fn tunnel(
     linger: Duration,
     permit: Permit,
 ) {
-    let Takeover { head, backend, lease, place, id, client } = takeover;
+    let Takeover { head, backend, lease, place, id, client, settings, framing } = takeover;
     let session = place.session();
     debug_assert_eq!(session.client, peer);
     record::opened(&shared, session, id, &client);
     // A client that has not room for a head takes nothing at all.
     let answered = timeout(LINGER_TIME, answer(&mut stream, head)).await;
-    let ended = match answered {
-        Ok(Ok(())) => Tunnel::new(stream, backend).run(linger, &session.traffic, &shared.shutdown).await,
-        _ => Ended { by: By::Client, how: How::Reset },
+    let report = match answered {
+        Ok(Ok(())) => Tunnel::new(stream, backend, settings, framing).run(linger, &session.traffic, &shared.shutdown).await,
+        _ => Report::unused(Ended::by(By::Client, How::Reset)),
     };
     drop((lease, permit)); // held until here: capacity returns with the last byte, and before the record says so
-    record::closed(&shared, session, &client, ended);
+    record::closed(&shared, session, &client, &report);
 }
 
 /// Writes the 101, and lets go of it.

@@ -1,4 +1,5 @@
-//! One direction of a tunnel: read, write at once, keep only what the receiver refused.
+//! One direction of a tunnel: read, have it sifted, write at once, keep only what the receiver refused.
+//! What passes is the passage's to say; when frames of ours are due is the tunnel's.
 
 use std::future::Future;
 use std::io;
@@ -6,9 +7,12 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::passage::{Passage, Taken};
 use super::{How, SCRATCH_BYTES, scratch};
+use crate::frame::Violation;
 use crate::net::Stream;
 
 /// What one poll moves at most, before the other direction and the other tasks of the thread get their
@@ -34,10 +38,23 @@ enum State {
     Done,
 }
 
+/// What is read at once where bytes have to wait for a rate: what was read too much is kept.
+const RATED_BYTES: usize = 16 << 10;
+
 /// One direction.
 #[derive(Debug, Default)]
 pub(super) struct Direction {
     state: State,
+    /// What passes.
+    pub(super) passage: Passage,
+    /// Bytes written, ours among them.
+    sent: u64,
+    /// Nothing is read before this time, in milliseconds of the tunnel.
+    paused: Option<u64>,
+    /// The rule that the sender broke. Nothing is read any more.
+    violation: Option<Violation>,
+    /// The frame that tells the receiver of its sender's end, by how that ended.
+    epitaph: Option<Epitaph>,
     /// What the receiver refused; empty and without heap while it drains.
     waiting: Vec<u8>,
     /// How much of `waiting` has been written since.
@@ -56,7 +73,62 @@ pub(super) struct Direction {
     by_us: bool,
 }
 
+/// Makes the Close that stands for the one that a sender did not send.
+pub(super) type Epitaph = fn(How) -> Vec<u8>;
+
 impl Direction {
+    pub(super) fn new(passage: Passage, epitaph: Option<Epitaph>) -> Self {
+        Self { passage, epitaph, ..Self::default() }
+    }
+
+    /// The rule that the sender broke, if it did.
+    pub(super) fn violation(&self) -> Option<Violation> {
+        self.violation
+    }
+
+    /// Until when nothing is read, in milliseconds of the tunnel.
+    pub(super) fn paused(&self) -> Option<u64> {
+        self.paused
+    }
+
+    /// Whether the receiver refuses bytes, so that nothing is read.
+    pub(super) fn is_stalled(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// How many bytes were written, and how many wait to be.
+    pub(super) fn progress(&self) -> (u64, usize) {
+        (self.sent, self.waiting.len().saturating_sub(self.written))
+    }
+
+    /// Ends the direction with a Close of ours at the next boundary; at once, where none may be put in any more.
+    pub(super) fn close(&mut self, frame: Vec<u8>) {
+        if self.state == State::Open && self.passage.takes_ours() {
+            self.passage.put_in_next(frame, true);
+        } else {
+            self.end();
+        }
+    }
+
+    /// Whether a Close of ours still waits for a boundary.
+    pub(super) fn is_closing(&self) -> bool {
+        self.state == State::Open
+    }
+
+    /// The receiver has ended too, and is told nothing of its sender's end but the end.
+    pub(super) fn receiver_has_ended(&mut self) {
+        self.epitaph = None;
+    }
+
+    /// The sender is given up: it is lost.
+    pub(super) fn give_up_sender(&mut self) {
+        if self.state == State::Open {
+            self.state = self.sender_ended(How::Lost);
+        } else if self.state == State::Discard {
+            self.state = State::Done;
+        }
+    }
+
     /// How the sender ended, once it has.
     pub(super) fn how(&self) -> Option<How> {
         self.how
@@ -85,7 +157,12 @@ impl Direction {
 
     /// The sender is lost, and the receiver has all that was read.
     pub(super) fn has_lost_its_sender(&self) -> bool {
-        self.is_done() && self.how.is_some_and(How::is_loss)
+        self.is_done() && self.fails_receiver()
+    }
+
+    /// The sender is lost, and the receiver is told so by a reset; not where a Close told it.
+    pub(super) fn fails_receiver(&self) -> bool {
+        self.how.is_some_and(How::is_loss) && !self.passage.is_shut()
     }
 
     /// Tells the receiver of the end, where it has all bytes and has not been told: once, without waiting.
@@ -108,8 +185,9 @@ impl Direction {
         }
     }
 
-    /// Moves what can be moved, for one turn. Registers for what is missing, unless done.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, from: &mut Stream, to: &mut Stream, count: &AtomicU64) {
+    /// Moves what can be moved, for one turn. Registers for what is missing, unless done or paused. `now`:
+    /// milliseconds of the tunnel.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, from: &mut Stream, to: &mut Stream, count: &AtomicU64, now: u64) {
         let before = count.load(Ordering::Relaxed);
         let mut reads = 0;
         while self.state != State::Done {
@@ -118,10 +196,10 @@ impl Direction {
             }
             reads += 1;
             let step = match self.state {
-                State::Open => self.poll_open(cx, from, to, count),
+                State::Open => self.poll_open(cx, from, to, count, now),
                 State::Ending => self.poll_ending(cx, to),
                 State::Failing => self.poll_waiting(cx, to).map_ok(|()| State::Done),
-                State::Discard => poll_discard(cx, from).map(Ok),
+                State::Discard => self.poll_discard(cx, from).map(Ok),
                 State::Done => return,
             };
             match step {
@@ -146,7 +224,15 @@ impl Direction {
     fn sender_ended(&mut self, how: How) -> State {
         let how = if self.sender_reset && !how.is_loss() { How::Reset } else { how };
         self.how = Some(how);
-        if how.is_loss() { State::Failing } else { State::Ending }
+        let rest = self.passage.take_rest();
+        self.waiting.extend_from_slice(&rest);
+        if rest.is_empty()
+            && let Some(epitaph) = self.epitaph.filter(|_| self.passage.is_open_here())
+        {
+            self.passage.put_in_next(epitaph(how), true);
+            self.passage.put_in(&mut self.waiting);
+        }
+        if self.fails_receiver() { State::Failing } else { State::Ending }
     }
 
     fn poll_open(
@@ -155,13 +241,31 @@ impl Direction {
         from: &mut Stream,
         to: &mut Stream,
         count: &AtomicU64,
+        now: u64,
     ) -> Poll<io::Result<State>> {
         ready!(self.poll_waiting(cx, to))?;
-        match scratch::with(|buffer| self.poll_through(cx, from, to, buffer)) {
-            Poll::Ready(Ok(0)) => Poll::Ready(Ok(self.sender_ended(How::Fin))),
-            Poll::Ready(Ok(read)) => {
-                count.fetch_add(read as u64, Ordering::Relaxed);
-                Poll::Ready(Ok(State::Open))
+        if self.passage.put_in(&mut self.waiting) {
+            if self.passage.is_shut() {
+                self.by_us = true;
+                return Poll::Ready(Ok(State::Ending));
+            }
+            return Poll::Ready(Ok(State::Open));
+        }
+        let room = if self.violation.is_some() { Err(u64::MAX) } else { self.room(now) };
+        let read = match room {
+            Ok(room) => scratch::with(|buffer| self.poll_through(cx, from, to, buffer.get_mut(..room).unwrap_or_default(), now)),
+            Err(until) => {
+                self.paused = Some(until).filter(|_| self.violation.is_none());
+                Poll::Pending
+            }
+        };
+        match read {
+            Poll::Ready(Ok(None)) => Poll::Ready(Ok(self.sender_ended(How::Fin))),
+            Poll::Ready(Ok(Some(read))) => {
+                // This direction alone writes it: no locked addition.
+                count.store(count.load(Ordering::Relaxed) + read as u64, Ordering::Relaxed);
+                self.by_us |= self.passage.is_shut();
+                Poll::Ready(Ok(if self.by_us { State::Ending } else { State::Open }))
             }
             Poll::Ready(Err(Fault::Receiver(error))) => Poll::Ready(Err(error)),
             Poll::Ready(Err(Fault::Sender(error))) => Poll::Ready(Ok(self.sender_ended(How::of(&error)))),
@@ -175,23 +279,61 @@ impl Direction {
         }
     }
 
-    /// One read, and as many writes as the receiver takes; the rest goes to the heap.
+    /// How much may be read now, or until when nothing may.
+    fn room(&mut self, now: u64) -> Result<usize, u64> {
+        if let Some(until) = self.paused.filter(|&until| now < until) {
+            return Err(until);
+        }
+        self.paused = None;
+        let room = self.passage.room(now)?;
+        Ok(room.min(if self.passage.is_rated() { RATED_BYTES } else { SCRATCH_BYTES }))
+    }
+
+    /// One read, and as many writes as the receiver takes; the rest goes to the heap. How many of the sender's
+    /// bytes were dealt with; `None`: it has ended.
     fn poll_through(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut Stream,
         to: &mut Stream,
         buffer: &mut [u8],
-    ) -> Poll<Result<usize, Fault>> {
+        now: u64,
+    ) -> Poll<Result<Option<usize>, Fault>> {
         let mut read = ReadBuf::new(buffer);
-        ready!(Pin::new(from).poll_read(cx, &mut read)).map_err(Fault::Sender)?;
-        let mut rest = read.filled();
-        let total = rest.len();
+        ready!(Pin::new(&mut *from).poll_read(cx, &mut read)).map_err(Fault::Sender)?;
+        let bytes = read.filled();
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(None));
+        }
+        let mut sifted = Vec::new();
+        let mut total = bytes.len();
+        let rest = match self.passage.take(bytes, now, &mut sifted) {
+            Taken::AsIs => bytes,
+            Taken::Changed => &sifted,
+            Taken::Paused(rest, until) => {
+                self.paused = Some(until);
+                let rest = bytes.get(rest).unwrap_or_default();
+                total -= rest.len();
+                from.unread(Bytes::copy_from_slice(rest));
+                &sifted
+            }
+            Taken::Stopped(violation) => {
+                self.violation = Some(violation);
+                &sifted
+            }
+        };
+        self.write(cx, to, rest).map_err(Fault::Receiver)?;
+        Poll::Ready(Ok(Some(total)))
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>, to: &mut Stream, mut rest: &[u8]) -> io::Result<()> {
         while !rest.is_empty() {
-            match Pin::new(&mut *to).poll_write(cx, rest) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(Fault::Receiver(io::ErrorKind::WriteZero.into()))),
-                Poll::Ready(Ok(n)) => rest = rest.get(n..).unwrap_or_default(),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(Fault::Receiver(error))),
+            match Pin::new(&mut *to).poll_write(cx, rest)? {
+                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(n) => {
+                    self.sent += n as u64;
+                    rest = rest.get(n..).unwrap_or_default();
+                }
                 Poll::Pending => {
                     self.waiting = rest.to_vec();
                     break;
@@ -199,7 +341,7 @@ impl Direction {
             }
             self.unflushed = true;
         }
-        Poll::Ready(Ok(total))
+        Ok(())
     }
 
     fn poll_waiting(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<io::Result<()>> {
@@ -209,6 +351,7 @@ impl Direction {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.written += n;
+            self.sent += n as u64;
             self.unflushed = true;
         }
         if self.written > 0 {
@@ -228,29 +371,32 @@ impl Direction {
         ready!(Pin::new(to).poll_shutdown(cx))?;
         Poll::Ready(Ok(if self.by_us { State::Discard } else { State::Done }))
     }
+
+    /// Reads until the sender ends in whatever way, and keeps nothing but the sender's Close.
+    fn poll_discard(&mut self, cx: &mut Context<'_>, from: &mut Stream) -> Poll<State> {
+        let mut left = TURN_BYTES;
+        while left > 0 {
+            let read = scratch::with(|buffer| {
+                let mut read = ReadBuf::new(buffer);
+                Pin::new(&mut *from).poll_read(cx, &mut read).map_ok(|()| {
+                    self.passage.follow(read.filled());
+                    read.filled().len()
+                })
+            });
+            match ready!(read) {
+                Ok(0) | Err(_) => return Poll::Ready(State::Done),
+                Ok(n) => left = left.saturating_sub(n),
+            }
+        }
+        let_others(cx);
+        Poll::Pending
+    }
 }
 
 /// Whose stream failed.
 enum Fault {
     Sender(io::Error),
     Receiver(io::Error),
-}
-
-/// Reads and forgets until the sender ends in whatever way.
-fn poll_discard(cx: &mut Context<'_>, from: &mut Stream) -> Poll<State> {
-    let mut left = TURN_BYTES;
-    while left > 0 {
-        let read = scratch::with(|buffer| {
-            let mut read = ReadBuf::new(buffer);
-            Pin::new(&mut *from).poll_read(cx, &mut read).map_ok(|()| read.filled().len())
-        });
-        match ready!(read) {
-            Ok(0) | Err(_) => return Poll::Ready(State::Done),
-            Ok(n) => left = left.saturating_sub(n),
-        }
-    }
-    let_others(cx);
-    Poll::Pending
 }
 
 /// Has the task polled again, after the thread's other tasks and what the kernel has to tell.

@@ -1,27 +1,50 @@
 //! How bytes move once the handshake is done: two directions, each with a life of its own.
 //!
-//! A tunnel holds two streams and nothing else while nothing moves: no buffer, no timer, no HTTP. It
-//! follows no frames, and it does not know what it is counted under.
+//! A tunnel follows the frames in both directions without touching them, and so knows when it may say something
+//! itself: a Ping to a silent client, a Close where a side went without one. It holds no buffer while nothing
+//! moves, no HTTP, and it does not know what it is counted under.
 
 mod direction;
 mod ended;
+mod passage;
+mod probe;
+mod rate;
 mod scratch;
+mod settings;
+mod watch;
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::base::Shutdown;
-use crate::net::{Stream, reset_on_close, unsent};
+use crate::base::{Shutdown, random};
+use crate::frame::{self, Extensions, Judge, Violation};
+use crate::net::Stream;
 use direction::Direction;
-pub use ended::{By, Ended, How};
+pub use ended::{By, Ended, How, Report, RoundTrips, Sent};
+use passage::Passage;
 pub use scratch::SCRATCH_BYTES;
+pub use settings::{MaxAge, OverRate, Rate, Settings};
+use watch::{Due, Side, View, Watch};
 
 /// How much longer the kernel may take to send the last bytes before a reset throws them away.
 const LAST_BYTES: Duration = Duration::from_secs(1);
+
+/// How long a Close of ours may wait for a frame to end. Then there is only the FIN.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
+
+/// What the streams carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// The frames of RFC 6455, with these extensions.
+    Frames(Extensions),
+    /// Something else: bytes, of which nothing is known.
+    Opaque(&'static str),
+}
 
 /// Bytes moved so far; read by whoever likes to, while the tunnel lives.
 #[derive(Debug, Default)]
@@ -45,42 +68,76 @@ impl Traffic {
 /// Two streams after a valid handshake. Bytes that were read too early stand in front of each
 /// (`Stream::unread`) and go first.
 ///
-/// Memory: while a peer does not drain, at most [`SCRATCH_BYTES`] for each direction, and what rustls
-/// buffers (64 KiB of records to send, one record received); while nothing waits, none.
+/// Memory: while a peer does not drain, at most [`SCRATCH_BYTES`] for each direction (twice that for a moment where
+/// bytes are sifted), and what TLS or HTTP/2 buffer; while nothing waits, a timer and two trackers.
 #[derive(Debug)]
 pub struct Tunnel {
     client: Stream,
     backend: Stream,
     up: Direction,
     down: Direction,
+    watch: Watch,
     /// What happened first, if anything.
     first: Option<Ended>,
+    /// Who sent the first Close.
+    closed_by: Option<By>,
 }
 
 impl Tunnel {
     /// A tunnel between two streams.
-    pub fn new(client: Stream, backend: Stream) -> Self {
-        Self { client, backend, up: Direction::default(), down: Direction::default(), first: None }
+    pub fn new(client: Stream, backend: Stream, settings: Arc<Settings>, framing: Framing) -> Self {
+        let (up, down, framed) = match framing {
+            Framing::Opaque(why) => (Passage::opaque(why), Passage::opaque(why), false),
+            Framing::Frames(extensions) => {
+                let judge = |from| Judge { from, extensions };
+                let up = Passage::new(&settings, judge(frame::Side::Client), true);
+                (up, Passage::new(&settings, judge(frame::Side::Server), false), true)
+            }
+        };
+        Self {
+            client,
+            backend,
+            up: Direction::new(up, None),
+            down: Direction::new(down, Some(epitaph)),
+            watch: Watch::new(settings, framed),
+            first: None,
+            closed_by: None,
+        }
     }
 
     /// Moves bytes until both sides have ended, or one has and `linger` is over, or `shutdown` is
     /// through its grace. Closes both streams: by RST where the other side was lost, else by FIN.
-    pub async fn run(mut self, linger: Duration, traffic: &Traffic, shutdown: &Shutdown) -> Ended {
-        tokio::select! {
+    pub async fn run(mut self, linger: Duration, traffic: &Traffic, shutdown: &Shutdown) -> Report {
+        let ours = tokio::select! {
             biased;
-            () = shutdown.draining() => {}
-            () = poll_fn(|cx| self.poll_until_first_end(cx, traffic)) => {}
-        }
-        if self.first.is_none() {
-            self.first = Some(Ended { by: By::Us, how: How::Shutdown });
-            self.up.end();
-            self.down.end();
-        }
+            () = shutdown.draining() => Some((Ended::by(By::Us, How::Shutdown), 1001)),
+            ours = poll_fn(|cx| self.poll_until_end(cx, traffic)) => ours,
+        };
         tokio::select! {
             () = shutdown.ended() => {}
-            () = self.linger(linger, traffic) => {}
+            () = async {
+                if let Some((ended, code)) = ours {
+                    self.say_close(ended, code, traffic).await;
+                }
+                self.linger(linger, traffic).await;
+            } => {}
         }
         self.close().await
+    }
+
+    /// We end it: Close to both sides at their next frame boundary, or after [`CLOSE_TIME`] without.
+    async fn say_close(&mut self, ended: Ended, code: u16, traffic: &Traffic) {
+        self.first = Some(ended);
+        let reason = if let How::Violation(violation) = ended.how { violation.to_string() } else { String::new() };
+        self.down.close(frame::close(code, &reason, None));
+        self.up.close(frame::close(code, &reason, Some(random())));
+        let said = poll_fn(|cx| {
+            self.poll_both(cx, traffic);
+            if self.up.is_closing() || self.down.is_closing() { Poll::Pending } else { Poll::Ready(()) }
+        });
+        timeout(CLOSE_TIME, said).await.ok();
+        self.up.end();
+        self.down.end();
     }
 
     /// One end was seen: the other side gets its time, counted anew while the last bytes still move.
@@ -99,9 +156,32 @@ impl Tunnel {
         }
     }
 
-    fn poll_until_first_end(&mut self, cx: &mut Context<'_>, traffic: &Traffic) -> Poll<()> {
-        self.poll_both(cx, traffic);
-        if self.first.is_some() { Poll::Ready(()) } else { Poll::Pending }
+    /// Completes when a side has ended (`None`) or we have to end it: as what, and with which code.
+    fn poll_until_end(&mut self, cx: &mut Context<'_>, traffic: &Traffic) -> Poll<Option<(Ended, u16)>> {
+        loop {
+            let now = self.poll_both(cx, traffic);
+            if self.first.is_some() {
+                return Poll::Ready(None);
+            }
+            if let Some((side, violation)) = self.violation() {
+                let ended = Ended { by: By::Us, how: How::Violation(violation), fault: Some(side) };
+                return Poll::Ready(Some((ended, violation.code())));
+            }
+            let view = View { client: &self.client, backend: &self.backend, up: &self.up, down: &self.down };
+            match std::task::ready!(self.watch.poll_due(cx, now, &view)) {
+                Due::Look => {}
+                Due::Ping(Side::Client, payload) => self.down.passage.put_in_next(frame::ping(payload, None), false),
+                Due::Ping(Side::Backend, payload) => self.up.passage.put_in_next(frame::ping(payload, Some(random())), false),
+                Due::Lost(Side::Client) => self.up.give_up_sender(),
+                Due::Lost(Side::Backend) => self.down.give_up_sender(),
+                Due::End(how, code) => return Poll::Ready(Some((Ended::by(By::Us, how), code))),
+            }
+        }
+    }
+
+    fn violation(&self) -> Option<(By, Violation)> {
+        let of = |direction: &Direction, by| direction.violation().map(|violation| (by, violation));
+        of(&self.up, By::Client).or_else(|| of(&self.down, By::Backend))
     }
 
     fn poll_linger(&mut self, cx: &mut Context<'_>, traffic: &Traffic) -> Poll<Moved> {
@@ -118,24 +198,56 @@ impl Tunnel {
         self.up.last_bytes() + self.down.last_bytes()
     }
 
-    fn poll_both(&mut self, cx: &mut Context<'_>, traffic: &Traffic) {
-        self.up.poll(cx, &mut self.client, &mut self.backend, &traffic.from_client);
+    /// Moves what can be moved, and tells the clocks. The time that it took as now.
+    fn poll_both(&mut self, cx: &mut Context<'_>, traffic: &Traffic) -> u64 {
+        let now = self.watch.now();
+        let before = (traffic.from_client(), traffic.from_backend());
+        self.up.poll(cx, &mut self.client, &mut self.backend, &traffic.from_client, now);
         if self.up.has_met_reset() {
             self.down.sender_is_reset();
         }
-        self.down.poll(cx, &mut self.backend, &mut self.client, &traffic.from_backend);
+        if self.up.how().is_some() {
+            self.down.receiver_has_ended();
+        }
+        self.down.poll(cx, &mut self.backend, &mut self.client, &traffic.from_backend, now);
         if self.down.has_met_reset() {
             self.up.sender_is_reset();
         }
+        if traffic.from_client() != before.0 && self.watch.heard(Side::Client, now) {
+            self.down.passage.take_back_ping();
+        }
+        if traffic.from_backend() != before.1 && self.watch.heard(Side::Backend, now) {
+            self.up.passage.take_back_ping();
+        }
+        self.watch.stalls(now, self.up.is_stalled(), self.down.is_stalled());
+        self.note_seen(now);
         if self.first.is_none() {
             self.first = [(&self.up, By::Client), (&self.down, By::Backend)]
                 .into_iter()
-                .find_map(|(direction, by)| direction.how().map(|how| Ended { by, how }))
+                .find_map(|(direction, by)| direction.how().map(|how| Ended::by(by, how)))
                 .or_else(|| {
                     [(&self.up, By::Backend), (&self.down, By::Client)]
                         .into_iter()
-                        .find_map(|(direction, by)| direction.refused().map(|how| Ended { by, how }))
+                        .find_map(|(direction, by)| direction.refused().map(|how| Ended::by(by, how)))
                 });
+        }
+        now
+    }
+
+    /// Tells the clocks what passed.
+    fn note_seen(&mut self, now: u64) {
+        let (up, down) = (self.up.passage.take_seen(), self.down.passage.take_seen());
+        for (side, by, seen) in [(Side::Client, By::Client, up), (Side::Backend, By::Backend, down)] {
+            if seen == passage::Seen::default() {
+                continue;
+            }
+            if seen.close {
+                self.closed_by.get_or_insert(by);
+            }
+            let view = View { client: &self.client, backend: &self.backend, up: &self.up, down: &self.down };
+            self.watch.saw(side, seen, now, &view);
+            self.up.passage.expected = self.watch.expected(Side::Client);
+            self.down.passage.expected = self.watch.expected(Side::Backend);
         }
     }
 
@@ -144,10 +256,9 @@ impl Tunnel {
         (self.up.is_done() && self.down.is_done()) || self.up.has_lost_its_sender() || self.down.has_lost_its_sender()
     }
 
-    async fn close(mut self) -> Ended {
-        let lost_client = self.up.how().is_some_and(How::is_loss);
-        let lost_backend = self.down.how().is_some_and(How::is_loss);
-        if !lost_client && !lost_backend {
+    async fn close(mut self) -> Report {
+        let (client_lost, backend_lost) = (self.up.fails_receiver(), self.down.fails_receiver());
+        if !client_lost && !backend_lost {
             poll_fn(|cx| {
                 // The linger ended it, not the peers: under TLS that too is said, or it looks like an attack.
                 self.up.poll_last_word(cx, &mut self.backend);
@@ -156,14 +267,29 @@ impl Tunnel {
             })
             .await;
         }
-        for (lost, survivor) in [(lost_client, &self.backend), (lost_backend, &self.client)] {
+        for (lost, survivor) in [(client_lost, &mut self.backend), (backend_lost, &mut self.client)] {
             if lost {
                 wait_until_sent(survivor).await;
-                reset_on_close(survivor.socket());
+                survivor.reset_on_close();
             }
         }
-        self.first.unwrap_or(Ended { by: By::Us, how: How::Shutdown })
+        let mut ended = self.first.unwrap_or(Ended::by(By::Us, How::Shutdown));
+        if let Some(by) = self.closed_by.filter(|_| ended.by != By::Us) {
+            ended.by = by;
+        }
+        Report {
+            ended,
+            client: Sent::of(&self.up.passage),
+            backend: Sent::of(&self.down.passage),
+            round_trips: self.watch.round_trips(),
+        }
     }
+}
+
+/// What a client is told in the place of the Close that its backend did not send: 1012 (a restart) after an end,
+/// 1011 (an error) after a loss.
+fn epitaph(how: How) -> Vec<u8> {
+    frame::close(if how.is_loss() { 1011 } else { 1012 }, "", None)
 }
 
 enum Moved {
@@ -173,9 +299,9 @@ enum Moved {
 
 /// A reset destroys what the kernel has not sent: bytes already read are delivered first. There is no
 /// event for an empty send queue, so it is looked at; this happens once, at the end of a broken tunnel.
-async fn wait_until_sent(stream: &Stream) {
+async fn wait_until_sent(stream: &mut Stream) {
     let deadline = Instant::now() + LAST_BYTES;
-    while unsent(stream.socket()) > 0 && Instant::now() < deadline {
+    while stream.unsent() > 0 && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

@@ -135,6 +135,37 @@ pub fn frame(opcode: u8, payload: &[u8], masked: bool) -> Vec<u8> {
     out
 }
 
+impl Conn {
+    /// One whole frame comes: its first byte, and its payload, unmasked.
+    #[track_caller]
+    pub fn read_frame(&mut self) -> (u8, Vec<u8>) {
+        let head = self.read_exact(2);
+        let length = match head[1] & 0x7f {
+            126 => self.read_exact(2).iter().fold(0, |n, &byte| n << 8 | usize::from(byte)),
+            127 => self.read_exact(8).iter().fold(0, |n, &byte| n << 8 | usize::from(byte)),
+            short => usize::from(short),
+        };
+        let key = if head[1] & 0x80 == 0 { vec![0; 4] } else { self.read_exact(4) };
+        let payload = self.read_exact(length);
+        (head[0], payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect())
+    }
+
+    /// A Close with this code comes; nothing is said of its reason.
+    #[track_caller]
+    pub fn expect_close(&mut self, code: u16) {
+        let (first, payload) = self.read_frame();
+        let found = payload.first_chunk().map(|&code| u16::from_be_bytes(code));
+        assert_eq!((first, found), (0x88, Some(code)), "a Close with {code}, but it was {first:#x} {payload:x?}");
+    }
+
+    /// A Close with this code comes, and then FIN.
+    #[track_caller]
+    pub fn expect_close_and_fin(&mut self, code: u16) {
+        self.expect_close(code);
+        self.expect_fin();
+    }
+}
+
 /// So many bytes in which no part looks like another: what is lost, doubled or out of order shows.
 pub fn pattern(count: usize) -> Vec<u8> {
     (0..=u32::MAX).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()).take(count).collect()

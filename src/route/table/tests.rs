@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::headers::Edits;
-use crate::route::{BackendId, Forward, HostHeader, Respond, WebSocket, rewrite_target};
+use crate::route::{BackendId, Forward, HostHeader, Respond, TunnelKind, WebSocket, rewrite_target};
 
 fn route(name: &str, host: Option<&str>, path: Option<&str>) -> Route {
     let path = path.map(|path| match path.strip_prefix("= ") {
@@ -215,6 +215,7 @@ fn forward(rewrite: Option<&str>) -> Action {
         handshake_time: std::time::Duration::ZERO,
         answer_time: std::time::Duration::ZERO,
         between_time: None,
+        tunnel: TunnelKind(0),
     })
 }
 

@@ -1,0 +1,317 @@
+//! The clocks of a tunnel: when a side is pinged or lost, when the tunnel is idle or too old, when a paused
+//! direction goes on. One timer for all of them, set for the first; it is not moved while bytes move.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::direction::Direction;
+use super::passage::Seen;
+use super::probe::{self, Probe, Queue};
+use super::{How, RoundTrips, Settings};
+use crate::base::random;
+use crate::net::{Stream, may_stay_shut};
+
+/// How long a side may take nothing before its TCP is looked at: well under `TCP_USER_TIMEOUT`, which would end
+/// a peer that lives and just keeps its window shut.
+const STALL_TIME: u64 = 60_000;
+
+/// How many round trips are kept.
+const ROUND_TRIPS: usize = 63;
+
+/// One end of a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Client,
+    Backend,
+}
+
+/// What is due.
+#[derive(Debug)]
+pub(super) enum Due {
+    /// To look again.
+    Look,
+    /// To ping a side.
+    Ping(Side, [u8; 8]),
+    /// A side is lost.
+    Lost(Side),
+    /// To end the tunnel, with this code.
+    End(How, u16),
+}
+
+/// What the clocks look at.
+pub(super) struct View<'a> {
+    pub(super) client: &'a Stream,
+    pub(super) backend: &'a Stream,
+    pub(super) up: &'a Direction,
+    pub(super) down: &'a Direction,
+}
+
+impl View<'_> {
+    /// The way from a side, and the send queue toward it.
+    fn of(&self, side: Side) -> (bool, Queue) {
+        let (from, to, stream) = match side {
+            Side::Client => (self.up, self.down, self.client),
+            Side::Backend => (self.down, self.up, self.backend),
+        };
+        let (written, waiting) = to.progress();
+        let deaf = from.is_stalled() || from.paused().is_some();
+        (deaf, Queue { written, unsent: (waiting + stream.unsent()) as u64 })
+    }
+}
+
+/// All clocks of one tunnel.
+#[derive(Debug)]
+pub(super) struct Watch {
+    settings: Arc<Settings>,
+    opened: Instant,
+    client: Option<Probe>,
+    backend: Option<Box<Probe>>,
+    /// When a data frame last moved.
+    data_at: u64,
+    /// When it is too old.
+    ends_at: u64,
+    /// Since when each side takes nothing.
+    stalled: [Option<u64>; 2],
+    /// Whether its TCP may stay as it is.
+    patient: [bool; 2],
+    timer: Option<Pin<Box<Sleep>>>,
+    /// What the timer is set for: nothing is due before.
+    armed: u64,
+    trips: Option<Box<Trips>>,
+}
+
+#[derive(Debug)]
+struct Trips {
+    pinged: Instant,
+    /// In microseconds, the last ones.
+    last: Vec<u32>,
+    next: usize,
+    min: u32,
+    max: u32,
+}
+
+impl Watch {
+    /// `framed`: the streams have frames, so that Pings can be put in.
+    pub(super) fn new(settings: Arc<Settings>, framed: bool) -> Self {
+        let probe = |after: Option<Duration>| {
+            after.filter(|_| framed).map(|after| Probe::new(millis(after), millis(settings.pong_timeout), random(), 0))
+        };
+        let ends_at = settings.max_age.map_or(u64::MAX, |age| {
+            let jitter = millis(age.jitter.min(age.time));
+            millis(age.time).saturating_sub(u64::from_ne_bytes(random()) % jitter.saturating_add(1))
+        });
+        Self {
+            opened: Instant::now(),
+            client: probe(settings.ping),
+            backend: probe(settings.ping_backend).map(Box::new),
+            data_at: 0,
+            ends_at,
+            stalled: [None; 2],
+            patient: [false; 2],
+            timer: None,
+            armed: 0,
+            trips: None,
+            settings,
+        }
+    }
+
+    /// Milliseconds since the tunnel opened.
+    pub(super) fn now(&self) -> u64 {
+        millis(self.opened.elapsed())
+    }
+
+    /// Bytes came from a side. Whether a Ping that still waits for it is not needed any more.
+    #[inline]
+    pub(super) fn heard(&mut self, side: Side, now: u64) -> bool {
+        let not_needed = self.probe(side).is_some_and(|probe| probe.heard(now));
+        if not_needed {
+            self.armed = 0;
+        }
+        not_needed
+    }
+
+    /// What was seen in the direction from a side. `expected`: what its Pongs are compared with from now on.
+    pub(super) fn saw(&mut self, side: Side, seen: Seen, now: u64, view: &View<'_>) {
+        if seen.data {
+            self.data_at = now;
+        }
+        let (_, queue) = if seen.ours { view.of(side.other()) } else { (false, Queue::default()) };
+        if let Some(probe) = self.probe(side) {
+            if seen.pong {
+                probe.answered_other();
+            }
+            let mut known = false;
+            for _ in 0..seen.our_pongs {
+                known = probe.answered();
+            }
+            if known && side == Side::Client {
+                self.round_trip();
+            }
+        }
+        if let Some(probe) = self.probe(side.other()) {
+            if seen.ping {
+                probe.pinged_by_other();
+            }
+            if seen.ours {
+                probe.sent(now, queue);
+                self.armed = 0;
+                if side.other() == Side::Client {
+                    self.pinged();
+                }
+            }
+        }
+    }
+
+    /// What a Pong of a side has to carry to be the answer to our Ping.
+    pub(super) fn expected(&mut self, side: Side) -> Option<[u8; 8]> {
+        self.probe(side).and_then(|probe| probe.expected())
+    }
+
+    fn probe(&mut self, side: Side) -> Option<&mut Probe> {
+        match side {
+            Side::Client => self.client.as_mut(),
+            Side::Backend => self.backend.as_deref_mut(),
+        }
+    }
+
+    fn pinged(&mut self) {
+        let pinged = Instant::now();
+        match &mut self.trips {
+            Some(trips) => trips.pinged = pinged,
+            None => self.trips = Some(Box::new(Trips { pinged, last: Vec::new(), next: 0, min: u32::MAX, max: 0 })),
+        }
+    }
+
+    fn round_trip(&mut self) {
+        let Some(trips) = &mut self.trips else { return };
+        let micros = u32::try_from(trips.pinged.elapsed().as_micros()).unwrap_or(u32::MAX);
+        (trips.min, trips.max) = (trips.min.min(micros), trips.max.max(micros));
+        match trips.last.get_mut(trips.next) {
+            Some(place) => *place = micros,
+            None => trips.last.push(micros),
+        }
+        trips.next = (trips.next + 1) % ROUND_TRIPS;
+    }
+
+    /// The round trips so far.
+    pub(super) fn round_trips(&self) -> Option<RoundTrips> {
+        let trips = self.trips.as_ref()?;
+        let mut sorted = trips.last.clone();
+        sorted.sort_unstable();
+        let median = *sorted.get(sorted.len() / 2)?;
+        let time = |micros: u32| Duration::from_micros(u64::from(micros));
+        Some(RoundTrips { min: time(trips.min), median: time(median), max: time(trips.max) })
+    }
+
+    /// A side takes bytes, or does not: whether that is news to the clocks.
+    #[inline]
+    pub(super) fn stalls(&mut self, now: u64, up: bool, down: bool) {
+        for ((since, patient), stalled) in self.stalled.iter_mut().zip(self.patient).zip([down, up]) {
+            match (*since, stalled) {
+                (None, true) => {
+                    *since = Some(now);
+                    if self.armed > now + STALL_TIME {
+                        self.armed = 0;
+                    }
+                }
+                (Some(_), false) => {
+                    *since = None;
+                    if patient {
+                        self.armed = 0;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What is due now; registers for what is not.
+    pub(super) fn poll_due(&mut self, cx: &mut Context<'_>, now: u64, view: &View<'_>) -> Poll<Due> {
+        let paused = [view.up.paused(), view.down.paused()].into_iter().flatten().min().unwrap_or(u64::MAX);
+        if now < self.armed && self.armed <= paused {
+            return Poll::Pending;
+        }
+        if let Some(due) = self.due(now, view) {
+            return Poll::Ready(due);
+        }
+        self.armed = self.next().min(paused);
+        if self.armed == u64::MAX {
+            self.timer = None;
+            return Poll::Pending;
+        }
+        let at = self.opened + Duration::from_millis(self.armed);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if timer.deadline() != at {
+            timer.as_mut().reset(at);
+        }
+        timer.as_mut().poll(cx).map(|()| {
+            self.armed = 0;
+            Due::Look
+        })
+    }
+
+    fn due(&mut self, now: u64, view: &View<'_>) -> Option<Due> {
+        if now >= self.ends_at {
+            return Some(Due::End(How::Age, self.settings.max_age.map_or(1001, |age| age.code)));
+        }
+        if self.settings.idle.is_some_and(|idle| now >= self.data_at + millis(idle)) {
+            return Some(Due::End(How::Idle, 1001));
+        }
+        self.look_at_stalls(now, view);
+        for side in [Side::Client, Side::Backend] {
+            let Some(probe) = self.probe(side) else { continue };
+            if probe.next().is_none_or(|next| now < next) {
+                continue;
+            }
+            let (deaf, queue) = view.of(side);
+            match probe.due(now, deaf, queue) {
+                probe::Due::Nothing => {}
+                probe::Due::Ping(payload) => return Some(Due::Ping(side, payload)),
+                probe::Due::Lost => return Some(Due::Lost(side)),
+            }
+        }
+        None
+    }
+
+    /// A peer that has kept its window shut for long may do so: it lives, as it answers the kernel's probes. One
+    /// that acknowledges nothing is left to `TCP_USER_TIMEOUT`.
+    fn look_at_stalls(&mut self, now: u64, view: &View<'_>) {
+        let sides = self.stalled.iter_mut().zip(&mut self.patient).zip([view.client, view.backend]);
+        for ((since, patient), stream) in sides {
+            let long = since.is_some_and(|since| now >= since + STALL_TIME);
+            if long {
+                *since = Some(now); // looked at again after as long
+            }
+            if long != *patient && (long || since.is_none()) {
+                *patient = may_stay_shut(stream, long);
+            }
+        }
+    }
+
+    /// When something is due, as far as is known now.
+    fn next(&self) -> u64 {
+        let idle = self.settings.idle.map(|idle| self.data_at + millis(idle));
+        let probes = [self.client.as_ref(), self.backend.as_deref()].map(|probe| probe.and_then(Probe::next));
+        let stalls = self.stalled.map(|since| since.map(|since| since + STALL_TIME));
+        let others = probes.into_iter().chain(stalls).flatten().chain(idle);
+        others.fold(self.ends_at, u64::min)
+    }
+}
+
+impl Side {
+    fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Backend,
+            Self::Backend => Self::Client,
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
