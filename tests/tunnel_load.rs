@@ -298,7 +298,7 @@ rows! { five_hundred_tunnels_die_in_every_way_and_leave_nothing {
 fn five_hundred_tunnels_die_in_every_way_and_leave_nothing(over: Over) {
     const CROWD: usize = 500;
     let _alone = alone();
-    let around = Around::new(over, "timeouts.linger = \"200ms\"");
+    let around = Around::new(over, "timeouts.linger = \"200ms\"\nwebsocket.ping = \"off\"");
     let (client, server) = around.open();
     drop((client, server));
     around.closed();

@@ -205,7 +205,7 @@ pub(super) async fn tunnel(
     // A client that has not room for a head takes nothing at all.
     let answered = timeout(LINGER_TIME, answer(&mut stream, head)).await;
     let report = match answered {
-        Ok(Ok(())) => Tunnel::new(stream, backend, settings, framing).run(linger, &session.traffic, &shared.shutdown).await,
+        Ok(Ok(())) => Tunnel::between(stream, backend, settings, framing).run(linger, &session.traffic, &shared.shutdown).await,
         _ => Report::unused(Ended::by(By::Client, How::Reset)),
     };
     drop((lease, permit)); // held until here: capacity returns with the last byte, and before the record says so

@@ -84,8 +84,9 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// A tunnel between two streams.
-    pub fn new(client: Stream, backend: Stream, settings: Arc<Settings>, framing: Framing) -> Self {
+    /// A tunnel between two streams. On the heap: a future has room for what it moves at each place that it moves
+    /// it to, and idle tunnels pay for that.
+    pub fn between(client: Stream, backend: Stream, settings: Arc<Settings>, framing: Framing) -> Box<Self> {
         let (up, down, framed) = match framing {
             Framing::Opaque(why) => (Passage::opaque(why), Passage::opaque(why), false),
             Framing::Frames(extensions) => {
@@ -94,7 +95,7 @@ impl Tunnel {
                 (up, Passage::new(&settings, judge(frame::Side::Server), false), true)
             }
         };
-        Self {
+        Box::new(Self {
             client,
             backend,
             up: Direction::new(up, None),
@@ -102,12 +103,12 @@ impl Tunnel {
             watch: Watch::new(settings, framed),
             first: None,
             closed_by: None,
-        }
+        })
     }
 
     /// Moves bytes until both sides have ended, or one has and `linger` is over, or `shutdown` is
     /// through its grace. Closes both streams: by RST where the other side was lost, else by FIN.
-    pub async fn run(mut self, linger: Duration, traffic: &Traffic, shutdown: &Shutdown) -> Report {
+    pub async fn run(mut self: Box<Self>, linger: Duration, traffic: &Traffic, shutdown: &Shutdown) -> Report {
         let ours = tokio::select! {
             biased;
             () = shutdown.draining() => Some((Ended::by(By::Us, How::Shutdown), 1001)),
@@ -256,7 +257,7 @@ impl Tunnel {
         (self.up.is_done() && self.down.is_done()) || self.up.has_lost_its_sender() || self.down.has_lost_its_sender()
     }
 
-    async fn close(mut self) -> Report {
+    async fn close(&mut self) -> Report {
         let (client_lost, backend_lost) = (self.up.fails_receiver(), self.down.fails_receiver());
         if !client_lost && !backend_lost {
             poll_fn(|cx| {
