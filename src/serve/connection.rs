@@ -17,7 +17,7 @@ use super::upgrade::{self, Takeover};
 use super::{Entry, Settings, Times, exchange, respond};
 use crate::base::Tasks;
 use crate::listen::{Accepted, Permit};
-use crate::net::{Clock, LINGER_TIME, Peer, Socket, Stream, Tap, TapHandle, TapTimes, begin, lingering_close, reset_on_close};
+use crate::net::{Clock, LINGER_TIME, Peer, Socket, Stream, Tap, TapHandle, TapTimes, begin, lingering_close};
 use crate::tls::{AcceptError, Alpn, Hello};
 
 /// Our window for one h2 stream, and for all streams of a connection: one stalled upload cannot stop the
@@ -192,7 +192,7 @@ async fn close_http1(connection: &Connection, tap: &TapHandle, mut stream: Strea
         respond::failed_http(error, tap, connection);
     }
     if tap.expired() == Some(Clock::Send) {
-        return reset_on_close(stream.socket());
+        return stream.reset_on_close();
     }
     if let Some(answer) = respond::without_hyper(tap)
         && !matches!(timeout(LINGER_TIME, stream.write_all(answer.as_bytes())).await, Ok(Ok(())))
@@ -200,7 +200,7 @@ async fn close_http1(connection: &Connection, tap: &TapHandle, mut stream: Strea
         return; // a peer that takes nothing, or is gone
     }
     if connection.cut.load(Ordering::Relaxed) {
-        return reset_on_close(stream.socket());
+        return stream.reset_on_close();
     }
     lingering_close(stream).await;
 }
