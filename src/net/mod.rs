@@ -14,8 +14,8 @@ mod tap;
 
 pub use address::Peer;
 
-pub use linger::{LINGER_BYTES, LINGER_TIME, lingering_close};
 pub use h2::{Beneath, H2Body, H2Stream, Place, poll_room};
+pub use linger::{LINGER_BYTES, LINGER_TIME, lingering_close};
 pub use options::tune;
 pub use preface::{Beginning, begin};
 pub use stream::{Socket, Stream};
