@@ -5,11 +5,15 @@
 
 mod kit;
 
+use std::future::Future;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::Reason;
-use http::{Method, Request};
+use h2::ext::Protocol;
+use h2::server::Builder;
+use http::{Method, Request, Response};
 use kit::*;
 use rustix::process::Signal;
 
@@ -153,7 +157,7 @@ fn another_protocol_is_501() {
     let backend = Backend::silent();
     let proxy = Proxy::before(&backend);
     let mut request = connect(&[]);
-    request.extensions_mut().insert(h2::ext::Protocol::from_static("connect-udp"));
+    request.extensions_mut().insert(Protocol::from_static("connect-udp"));
     assert_eq!(h2(&proxy).settled().ask(request).answer().status, 501);
     assert_eq!(backend.connections(), 0);
 }
@@ -489,4 +493,348 @@ fn records_show_a_socket_over_h2_at_its_open_and_its_close() {
     assert_eq!(opened.text("session"), closed.text("session"));
     assert_eq!((closed.count("bytes_from_client"), closed.count("bytes_from_backend")), (5, 5), "{}", closed.raw);
     assert!(!proxy.logs().iter().any(|line| line.message() == "request"), "a tunnel is no request too");
+}
+
+// --- backends of HTTP/2 ----------------------------------------------------------------------------------
+
+/// A server that takes extended CONNECT.
+fn sockets<F, Fut>(script: F) -> H2Backend
+where
+    F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    H2Backend::scripted_with(settings(), usize::MAX, script)
+}
+
+fn settings() -> Builder {
+    let mut builder = Builder::new();
+    builder.enable_connect_protocol();
+    builder
+}
+
+/// Agrees, and sends every byte back; the end of the stream as its end, and a reset by going away.
+async fn echo(mut call: Call) {
+    let mut send = call.respond.send_response(Response::new(()), false).unwrap();
+    while let Some(part) = call.request.body_mut().data().await {
+        let Ok(part) = part else { return };
+        call.request.body_mut().flow_control().release_capacity(part.len()).unwrap();
+        if send.send_data(part, false).is_err() {
+            return;
+        }
+    }
+    send.send_data(Bytes::new(), true).ok();
+}
+
+fn before(url: &str) -> Proxy {
+    before_with(url, "", "")
+}
+
+fn before_with(url: &str, head: &str, backend: &str) -> Proxy {
+    let text = "{head}\n[[listen]]\naddress = \"127.0.0.1:0\"\n[backend.peer]\nservers = [\"{url}\"]\n{backend}\n\
+                [[route]]\nbackend = \"peer\"\n";
+    Proxy::setup(text).put("head", head).put("url", url).put("backend", backend).start()
+}
+
+/// A socket over h1 that is agreed to.
+#[track_caller]
+fn h1_socket(proxy: &Proxy) -> Conn {
+    let mut client = proxy.connect_and_send(Offer::new().bytes());
+    let answer = client.read_head();
+    assert_eq!((answer.status(), answer.value("sec-websocket-accept")), (101, Some(accept_for(KEY).as_str())), "{answer}");
+    client
+}
+
+#[track_caller]
+fn assert_echo(client: &mut Conn, bytes: &[u8]) {
+    client.send(bytes);
+    client.expect(bytes);
+}
+
+#[test]
+fn an_h1_client_reaches_an_h2_backend_by_extended_connect() {
+    let backend = sockets(|mut call: Call| async move {
+        let request = &call.request;
+        assert_eq!(request.method(), Method::CONNECT);
+        assert_eq!(request.extensions().get::<Protocol>().unwrap().as_str(), "websocket");
+        assert_eq!(request.uri(), "http://server.example.com/chat");
+        assert_eq!(request.headers()["sec-websocket-version"], "13");
+        assert_eq!(request.headers()["sec-websocket-protocol"], "chat, superchat");
+        for name in ["sec-websocket-key", "upgrade", "connection", "host", "content-length"] {
+            assert!(!request.headers().contains_key(name), "{name} in {request:?}");
+        }
+        let answer = Response::builder().status(202).header("sec-websocket-protocol", "chat").header("x-field", "1");
+        let mut send = call.respond.send_response(answer.body(()).unwrap(), false).unwrap();
+        send.send_data(Bytes::from_static(b"first"), false).unwrap();
+        let part = call.request.body_mut().data().await.unwrap().unwrap();
+        send.send_data(part, true).unwrap();
+    });
+    let proxy = before(&backend.url());
+    let mut client = proxy.connect_and_send(Offer::new().line("Sec-WebSocket-Protocol: chat, superchat").with_early("early"));
+    let answer = client.read_head();
+    assert_eq!(answer.first, "HTTP/1.1 101 Switching Protocols");
+    let accept = format!("Sec-WebSocket-Accept: {}", accept_for(KEY));
+    for line in ["Upgrade: websocket", "Connection: Upgrade", accept.as_str(), "Sec-WebSocket-Protocol: chat", "X-Field: 1"] {
+        answer.assert_line(line);
+    }
+    client.expect("firstearly");
+    client.expect_fin();
+}
+
+#[test]
+fn a_socket_over_h2_reaches_an_h2_backend() {
+    let backend = sockets(echo);
+    let proxy = before(&backend.url());
+    let h2 = h2(&proxy);
+    let mut socket = h2.socket();
+    socket.send(pattern(300_000));
+    socket.expect(pattern(300_000));
+    socket.fin();
+    socket.expect_fin();
+    ended(&proxy, "client", "fin");
+}
+
+#[test]
+fn an_https_backend_takes_it_where_its_protocol_is_h2() {
+    let authority = Authority::new();
+    let backend = H2Backend::scripted_tls_with(&authority.identity(&["localhost"]), settings(), echo);
+    let text = "[[listen]]\naddress = \"127.0.0.1:0\"\n[backend.peer]\nservers = [\"{url}\"]\nprotocol = \"h2\"\nca = \"ca.pem\"\n\
+                [[route]]\nbackend = \"peer\"\n";
+    let proxy = Proxy::setup(text).put("url", backend.url_as("localhost")).file("ca.pem", authority.pem()).start();
+    assert_echo(&mut h1_socket(&proxy), b"hello");
+}
+
+#[test]
+fn a_refusal_of_an_h2_backend_passes_with_its_body() {
+    let backend = sockets(|mut call: Call| async move {
+        let mut send = call.respond.send_response(Response::builder().status(403).body(()).unwrap(), false).unwrap();
+        send.send_data(Bytes::from_static(b"not you"), true).unwrap();
+    });
+    let proxy = before(&backend.url());
+    let mut client = proxy.connect();
+    for _ in 0..2 {
+        client.send(Offer::new().bytes());
+        let (answer, body) = client.read_answer();
+        assert_eq!((answer.status(), body.text().as_str()), (403, "not you"), "and the connection can be used again");
+    }
+    let answer = h2(&proxy).settled().ask(connect(&[])).answer();
+    assert_eq!((answer.status.as_u16(), answer.body.as_slice()), (403, b"not you".as_slice()));
+    assert_eq!(backend.connections(), 1);
+}
+
+#[test]
+fn a_subprotocol_that_was_not_offered_is_502_over_h2_too() {
+    let backend = sockets(|mut call: Call| async move {
+        let answer = Response::builder().header("sec-websocket-protocol", "other").body(()).unwrap();
+        let _send = call.respond.send_response(answer, false).unwrap();
+        assert!(call.request.body_mut().data().await.unwrap().is_err(), "the stream is reset");
+    });
+    let proxy = before(&backend.url());
+    let (answer, _) = proxy.connect_and_send(Offer::new().bytes()).read_answer();
+    assert_eq!(answer.status(), 502);
+}
+
+#[test]
+fn a_backend_that_does_not_offer_extended_connect_is_asked_over_h1_and_not_again_over_h2() {
+    let (sender, prefaces) = channel();
+    let backend = Backend::scripted(move |conn, _| {
+        if conn.read_exact(3) == b"GET" {
+            let offer = conn.read_head();
+            conn.send(answer_101(&offer));
+            conn.wait_for_any_end();
+            return;
+        }
+        sender.send(()).unwrap();
+        conn.read_exact(21); // of the preface
+        conn.send(raw_frame(kind::SETTINGS, 0, 0, b""));
+        while let Ok(head) = conn.try_read_exact(9) {
+            let Ok(payload) = conn.try_read_exact(usize::from(head[2])) else { return };
+            if head[3] == kind::PING {
+                conn.send(raw_frame(kind::PING, 1, 0, &payload));
+            }
+        }
+    });
+    let proxy = before(&format!("h2c://{}", backend.address()));
+    let clients: Vec<_> = (0..3).map(|_| h1_socket(&proxy)).collect();
+    let h2 = h2(&proxy);
+    let socket = h2.socket();
+    assert_eq!(prefaces.try_iter().count(), 1);
+    drop((clients, socket));
+}
+
+#[test]
+fn sockets_share_a_connection_up_to_the_streams_that_the_backend_takes() {
+    let mut settings = settings();
+    settings.max_concurrent_streams(2);
+    let backend = H2Backend::scripted_with(settings, usize::MAX, echo);
+    let proxy = before(&backend.url());
+    let mut clients: Vec<_> = (0..5).map(|_| h1_socket(&proxy)).collect();
+    for client in &mut clients {
+        assert_echo(client, b"hello");
+    }
+    assert_eq!(backend.connections(), 3);
+    let mut one = clients.remove(0);
+    one.fin();
+    one.expect_fin();
+    proxy.wait_for_message("tunnel closed", 0);
+    assert_echo(&mut h1_socket(&proxy), b"hello");
+    assert_eq!(backend.connections(), 3, "a place that was given back is taken again");
+}
+
+#[test]
+fn a_goaway_of_the_backend_leaves_its_sockets_alone_and_takes_no_new_ones() {
+    let backend = H2Backend::scripted_with(settings(), 1, echo);
+    let proxy = before(&backend.url());
+    let mut first = h1_socket(&proxy);
+    assert_echo(&mut first, b"hello");
+    let mut second = h1_socket(&proxy);
+    assert_echo(&mut second, b"hello");
+    assert_echo(&mut first, b"still here");
+    assert_eq!(backend.connections(), 2);
+}
+
+#[test]
+fn ends_and_resets_pass_between_an_h1_client_and_an_h2_backend() {
+    let (sender, ends) = channel();
+    let backend = sockets(move |mut call: Call| {
+        let sender = sender.clone();
+        async move {
+            let mut send = call.respond.send_response(Response::new(()), false).unwrap();
+            let part = call.request.body_mut().data().await.unwrap().unwrap();
+            if part == "reset" {
+                send.send_data(Bytes::from_static(b"last"), false).unwrap();
+                call.request.body_mut().data().await; // that it was read
+                return send.send_reset(Reason::INTERNAL_ERROR);
+            }
+            let end = loop {
+                match call.request.body_mut().data().await {
+                    Some(Ok(empty)) => assert!(empty.is_empty()), // END_STREAM may have a frame of its own
+                    Some(Err(error)) => break error.reason(),
+                    None => break None,
+                }
+            };
+            sender.send(end).unwrap();
+            send.send_data(Bytes::from_static(b"last"), true).ok();
+        }
+    });
+    let proxy = before(&backend.url());
+    let mut client = h1_socket(&proxy);
+    client.send("fin");
+    client.fin();
+    client.expect("last");
+    client.expect_fin();
+    assert_eq!(ends.recv_timeout(LIMIT), Ok(None), "END_STREAM");
+
+    let mut client = h1_socket(&proxy);
+    client.send("x");
+    proxy.wait_for_message("tunnel opened", 1);
+    std::thread::sleep(SILENCE); // a reset destroys what was not read yet
+    client.reset();
+    assert_eq!(ends.recv_timeout(LIMIT), Ok(Some(Reason::CANCEL)));
+
+    let mut client = h1_socket(&proxy);
+    client.send("reset");
+    client.expect("last");
+    client.send("read");
+    client.expect_reset();
+}
+
+#[test]
+fn a_stream_that_the_backend_refuses_goes_to_the_next_server() {
+    let refuses = sockets(|mut call: Call| async move { call.respond.send_reset(Reason::REFUSED_STREAM) });
+    let agrees = sockets(echo);
+    let text = format!(
+        "[[listen]]\naddress = \"127.0.0.1:0\"\n[backend.peer]\nservers = [\"{}\", \"{}\"]\n[[route]]\nbackend = \"peer\"\n",
+        refuses.url(),
+        agrees.url()
+    );
+    let proxy = Proxy::start(&text);
+    for _ in 0..4 {
+        assert_echo(&mut h1_socket(&proxy), b"hello");
+    }
+    assert!(refuses.connections() > 0, "it was asked");
+}
+
+#[test]
+fn a_stream_that_the_backend_resets_before_its_answer_is_502() {
+    let backend = sockets(|mut call: Call| async move { call.respond.send_reset(Reason::INTERNAL_ERROR) });
+    let proxy = before(&backend.url());
+    let (answer, _) = proxy.connect_and_send(Offer::new().bytes()).read_answer();
+    assert_eq!(answer.status(), 502);
+    assert_eq!(h2(&proxy).settled().ask(connect(&[])).answer().status, 502);
+}
+
+#[test]
+fn a_backend_that_wants_http_1_1_for_it_is_asked_so() {
+    let backend = Backend::scripted(|conn, _| {
+        if conn.read_exact(3) == b"GET" {
+            let offer = conn.read_head();
+            conn.send(answer_101(&offer));
+            conn.wait_for_any_end();
+            return;
+        }
+        conn.read_exact(21);
+        conn.send(raw_frame(kind::SETTINGS, 0, 0, &[0, 8, 0, 0, 0, 1]));
+        while let Ok(head) = conn.try_read_exact(9) {
+            let Ok(payload) = conn.try_read_exact(usize::from(head[1]) << 8 | usize::from(head[2])) else { return };
+            if head[3] == kind::PING && head[4] == 0 {
+                conn.send(raw_frame(kind::PING, 1, 0, &payload));
+            } else if head[3] == kind::HEADERS {
+                conn.send(raw_frame(kind::RST_STREAM, 0, 1, &[0, 0, 0, 0xd])); // HTTP_1_1_REQUIRED
+            }
+        }
+    });
+    let proxy = before(&format!("h2c://{}", backend.address()));
+    drop(h1_socket(&proxy));
+}
+
+#[test]
+fn a_backend_without_an_answer_is_504_when_the_handshakes_time_is_over() {
+    let (sender, ends) = channel();
+    let backend = sockets(move |mut call: Call| {
+        let sender = sender.clone();
+        async move {
+            let reset = std::future::poll_fn(|cx| call.respond.poll_reset(cx)).await;
+            sender.send(reset.unwrap()).unwrap();
+        }
+    });
+    let proxy = before_with(&backend.url(), "timeouts.handshake = \"400ms\"", "");
+    let (answer, _) = proxy.connect_and_send(Offer::new().bytes()).read_answer();
+    assert_eq!(answer.status(), 504);
+    assert_eq!(ends.recv_timeout(LIMIT), Ok(Reason::CANCEL), "the backend is told");
+}
+
+#[test]
+fn clients_that_take_nothing_do_not_stop_the_others_on_the_backends_connection() {
+    let backend = sockets(|mut call: Call| async move {
+        let mut send = call.respond.send_response(Response::new(()), false).unwrap();
+        if call.request.uri().path() != "/floods" {
+            let part = call.request.body_mut().data().await.unwrap().unwrap();
+            return send.send_data(part, true).unwrap();
+        }
+        let block = Bytes::from(vec![0; 16 << 10]);
+        loop {
+            send.reserve_capacity(block.len());
+            match std::future::poll_fn(|cx| send.poll_capacity(cx)).await {
+                Some(Ok(room)) if send.send_data(block.slice(..room), false).is_ok() => {}
+                _ => return,
+            }
+        }
+    });
+    let proxy = before(&backend.url());
+    let stalled: Vec<_> = (0..30)
+        .map(|_| {
+            let mut client = proxy.connect_and_send(Offer::new().first("GET /floods HTTP/1.1").bytes());
+            assert_eq!(client.read_head().status(), 101);
+            client
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(500)); // until each is full
+    for _ in 0..10 {
+        let mut client = h1_socket(&proxy);
+        client.send("hello");
+        client.expect("hello");
+        client.expect_fin();
+    }
+    assert_eq!(backend.connections(), 1);
+    drop(stalled);
 }
