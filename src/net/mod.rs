@@ -1,9 +1,11 @@
 //! Byte streams as concrete types: one enum for every transport, its options and its addresses.
 //!
 //! The only room besides `tls` that names TLS stream types. It moves bytes and knows no protocol,
-//! but for two borders that hyper has no word for: the end of an h1 head (`tap`), the preface of h2.
+//! but for two borders that hyper has no word for: the end of an h1 head (`tap`), the preface of h2; and for
+//! the streams of h2, which are byte streams like any other once their heads are through (`h2`).
 
 mod address;
+mod h2;
 mod linger;
 mod options;
 mod preface;
@@ -12,8 +14,9 @@ mod tap;
 
 pub use address::Peer;
 
+pub use h2::{Beneath, H2Body, H2Stream, Place, poll_room};
 pub use linger::{LINGER_BYTES, LINGER_TIME, lingering_close};
-pub use options::{may_stay_shut, reset_on_close, tune, unsent};
+pub use options::{may_stay_shut, tune};
 pub use preface::{Beginning, begin};
 pub use stream::{Socket, Stream};
 pub use tap::{Clock, Tap, TapHandle, TapTimes};

@@ -8,26 +8,27 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HOST;
-use http::{HeaderValue, Response, StatusCode, Version, request};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::body::{Alive, Reply};
+use super::body::Alive;
 use super::connection::Connection;
+use super::exchange::Outcome;
 use super::forward::Answered;
 use super::laws::{self, Prepared};
 use super::record::{self, Record};
 use super::respond::{self, Failure};
-use super::{Shared, World};
+use super::{Shared, World, http2};
 use crate::base::{RequestId, random};
-use crate::handshake::{AnswerError, AnswerReader, Heard, Offer, fresh_key};
+use crate::handshake::{Agreement, AnswerError, AnswerReader, Heard, Offer, PROTOCOL, fresh_key};
 use crate::headers;
 use crate::listen::Permit;
-use crate::net::{LINGER_TIME, Peer, Stream};
+use crate::net::{LINGER_TIME, Stream};
 use crate::route::{Forward, Normal, Route, WebSocket};
 use crate::session::Place;
 use crate::tunnel::{self, By, Ended, Framing, How, Report, Tunnel};
-use crate::upstream::{Backend, Lease, replay};
+use crate::upstream::{AnswerBody, Backend, ConnectError, Connected, DialError, Lease, replay};
 
 /// A handshake that the client asks for.
 pub(super) struct Ask<'a> {
@@ -42,10 +43,9 @@ pub(super) struct Ask<'a> {
     pub(super) alive: Alive,
 }
 
-/// Both sides agreed: what is left to do once hyper has let go of the connection.
+/// Both sides agreed: what is left to do once HTTP has let go of the connection, or stream.
 pub(super) struct Takeover {
-    /// The 101, to be written first.
-    head: Bytes,
+    opening: Opening,
     backend: Stream,
     lease: Lease,
     place: Place,
@@ -55,24 +55,51 @@ pub(super) struct Takeover {
     framing: Framing,
 }
 
-/// What a backend said to a handshake, and on which stream.
-struct Said {
-    heard: Heard,
-    stream: Stream,
+/// The answer that opens a tunnel.
+enum Opening {
+    /// The 101, to be written first.
+    Http1(Bytes),
+    /// The fields of the 200.
+    Http2(HeaderMap),
 }
 
-/// Performs the handshake with a backend. Returns only where no tunnel comes of it.
-pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: Ask<'_>) -> Response<Reply> {
+/// What a client's tunnel is opened on.
+pub(super) enum Client {
+    /// What is left of an h1 connection.
+    Http1(Stream, Permit),
+    /// A stream of h2, whose exchange lives on.
+    Http2(http2::Open, Alive),
+}
+
+/// What is held for a tunnel's life: of h1 the connection's permit, of h2 the exchange.
+type Hold = (Option<Permit>, Option<Alive>);
+
+/// What a backend said to a handshake.
+enum Said {
+    /// Over HTTP/1.1, on a stream of its own.
+    Http1(Heard, Stream),
+    Http2(Connected),
+}
+
+/// What that comes to.
+enum Judged {
+    Tunnel(Agreement, Stream),
+    Answer(Response<AnswerBody>),
+}
+
+/// Performs the handshake with a backend.
+pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: Ask<'_>) -> Outcome {
     let Ask { route, forward, path, host, mut parts, offer, raw, mut record, alive } = ask;
+    let failed = |failure: Failure, record, alive| Outcome::Answer(respond::failure(failure, record, alive));
     let backend = match laws::backend(world, forward) {
         Ok(backend) => backend,
-        Err(failure) => return respond::failure(failure, record, alive),
+        Err(failure) => return failed(failure, record, alive),
     };
     let prepared = laws::request(connection, world, route, forward, path, host, &mut parts);
     let cookie = backend.sticky_cookie().and_then(|name| headers::cookie(&prepared.cookies, name).map(str::to_owned));
-    let key = match forward.handshake {
-        WebSocket::Forward => offer.key().map(|key| key.as_bytes().to_vec()),
-        WebSocket::Terminate => offer.key().map(|_| fresh_key(random()).into_bytes()),
+    let key = match (forward.handshake, offer.key()) {
+        (WebSocket::Forward, Some(key)) => Some(key.as_bytes().to_vec()),
+        _ => offer.needs_key().then(|| fresh_key(random()).into_bytes()),
     };
     let deadline = Instant::now() + forward.handshake_time;
     let asking = Asking { offer: &offer, parts: &parts, prepared: &prepared, raw: raw.as_deref(), key: key.as_deref(), world };
@@ -80,39 +107,71 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
     let (said, lease) = match asked.unwrap_or_else(|_| Err(Failure::silent("it did not answer the WebSocket handshake in time")))
     {
         Ok(said) => said,
-        Err(failure) => return respond::failure(failure, record, alive),
+        Err(failure) => return failed(failure, record, alive),
     };
-    let Said { heard: Heard { answer, head, behind }, mut stream } = said;
-    if answer.status != StatusCode::SWITCHING_PROTOCOLS {
-        let read = [head, behind].concat().into();
-        let response = match timeout_at(deadline, replay(lease.clone(), stream, read)).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return respond::failure(Failure::bad_gateway(error), record, alive),
-            Err(_) => return respond::failure(Failure::silent("its answer stopped within its head"), record, alive),
-        };
-        let version = Version::HTTP_11;
-        let answered = Answered { route, forward, prepared: &prepared, cookie: cookie.as_deref(), version, lease, upload: None };
-        return answered.pass(connection, backend, response, record, alive);
-    }
-    let mut agreement = match offer.agree(&parts.headers, key.as_deref(), answer) {
-        Ok(agreement) => agreement,
-        Err(disagreement) => return respond::failure(disagreement.into(), record, alive),
+    let judging = Judging { offer: &offer, parts: &parts, key: key.as_deref(), lease: &lease, deadline };
+    let (mut agreement, stream) = match judging.judge(said).await {
+        Ok(Judged::Tunnel(agreement, stream)) => (agreement, stream),
+        Ok(Judged::Answer(response)) => {
+            let (version, cookie) = (parts.version, cookie.as_deref());
+            let answered = Answered { route, forward, prepared: &prepared, cookie, version, lease, upload: None };
+            return Outcome::Answer(answered.pass(connection, backend, response, record, alive));
+        }
+        Err(failure) => return failed(failure, record, alive),
     };
     let framing = agreement.extensions().map_or(Framing::Opaque("a draft with other frames"), Framing::Frames);
     headers::strip_response(agreement.headers_mut());
     laws::put_cookies_right(route, forward, agreement.headers_mut());
     laws::add_sticky(connection, backend, cookie.as_deref(), &lease, agreement.headers_mut());
     route.response_headers.apply(agreement.headers_mut());
-    stream.unread(behind);
     record.silence();
     let shared = &connection.entry.shared;
     let place = shared.registry.enter(connection.peer, route.name.clone(), lease.server_name().clone());
-    let head = agreement.response_head(offer.key().map(HeaderValue::as_bytes));
+    let opening = if offer.is_over_http2() {
+        Opening::Http2(agreement.response_fields())
+    } else {
+        Opening::Http1(agreement.response_head(offer.key().map(HeaderValue::as_bytes)))
+    };
     let client = std::mem::take(&mut record.client);
     let settings = world.tunnels.get(forward.tunnel.0).cloned().unwrap_or_default();
-    connection.take_over(Takeover { head, backend: stream, lease, place, id: record.id, client, settings, framing });
-    // The connection's driver sees that now, and drops this future with the rest of HTTP.
-    std::future::pending().await
+    let takeover = Takeover { opening, backend: stream, lease, place, id: record.id, client, settings, framing };
+    Outcome::Tunnel(Box::new(takeover), alive)
+}
+
+/// What a backend's word is judged by.
+struct Judging<'a> {
+    offer: &'a Offer,
+    /// The request as it was sent.
+    parts: &'a request::Parts,
+    key: Option<&'a [u8]>,
+    lease: &'a Lease,
+    deadline: Instant,
+}
+
+impl Judging<'_> {
+    async fn judge(&self, said: Said) -> Result<Judged, Failure> {
+        let (Heard { answer, head, behind }, mut stream) = match said {
+            Said::Http2(Connected::Stream(granted, stream)) => {
+                return Ok(Judged::Tunnel(self.offer.agree_over_http2(&self.parts.headers, granted)?, stream));
+            }
+            Said::Http2(Connected::Answer(response)) => return Ok(Judged::Answer(response)),
+            Said::Http1(heard, stream) => (heard, stream),
+        };
+        if answer.status == StatusCode::SWITCHING_PROTOCOLS {
+            let agreement = self.offer.agree(&self.parts.headers, self.key, answer)?;
+            stream.unread(behind);
+            return Ok(Judged::Tunnel(agreement, stream));
+        }
+        if self.offer.is_over_http2() && answer.status.is_success() {
+            return Err(Failure::no_switch(answer.status));
+        }
+        let read = [head, behind].concat().into();
+        match timeout_at(self.deadline, replay(self.lease.clone(), stream, read)).await {
+            Ok(Ok(response)) => Ok(Judged::Answer(response)),
+            Ok(Err(error)) => Err(Failure::bad_gateway(error)),
+            Err(_) => Err(Failure::silent("its answer stopped within its head")),
+        }
+    }
 }
 
 /// What a backend is asked, whichever server it will be.
@@ -133,17 +192,36 @@ impl Asking<'_> {
         let mut last = Failure::bad_gateway("the backend has no server");
         while let Some(lease) = backend.pick(cookie, &tried) {
             record.server = Some(lease.server_name().clone());
-            match lease.dial().await {
-                Ok(stream) => match self.converse(stream, &lease).await {
-                    Ok(said) => return Ok((said, lease)),
-                    Err(Silence::Closed(why)) => last = Failure::bad_gateway(why),
-                    Err(Silence::Nonsense(error)) => return Err(error.into()),
-                },
-                Err(error) => last = Failure::dialling(&error),
+            match self.ask_one(&lease).await {
+                Ok(said) => return Ok((said, lease)),
+                Err(Silence::Unseen(failure)) => last = failure,
+                Err(Silence::Nonsense(failure)) => return Err(failure),
             }
             tried.push(lease);
         }
         Err(last)
+    }
+
+    /// Over HTTP/2 where the server takes it, else over HTTP/1.1.
+    async fn ask_one(&self, lease: &Lease) -> Result<Said, Silence> {
+        if self.offer.fits_http2()
+            && let Some(connected) = self.connect(lease).await?
+        {
+            return Ok(Said::Http2(connected));
+        }
+        let stream = lease.dial().await?;
+        self.converse(stream, lease).await
+    }
+
+    async fn connect(&self, lease: &Lease) -> Result<Option<Connected>, Silence> {
+        let bad = |_| Silence::Nonsense(Failure::bad_gateway("the rewritten target is no target"));
+        let mut request = Request::new(());
+        *request.method_mut() = Method::CONNECT;
+        *request.uri_mut() = self.prepared.target.parse::<Uri>().map_err(bad)?;
+        *request.headers_mut() = self.parts.headers.clone();
+        Offer::fields_over_http2(request.headers_mut());
+        request.headers_mut().insert(HOST, self.prepared.host_for(lease));
+        Ok(lease.extended_connect(request, PROTOCOL).await?)
     }
 
     /// Writes the offer and reads the head of the answer; answers before the final one are passed over.
@@ -151,21 +229,21 @@ impl Asking<'_> {
         let mut fields = self.parts.headers.clone();
         fields.insert(HOST, self.prepared.host_for(lease));
         let offer = self.offer.request_head(&self.prepared.target, &mut fields, self.raw, self.key);
-        stream.write_all(&offer).await.map_err(|error| Silence::closed(&error))?;
-        stream.flush().await.map_err(|error| Silence::closed(&error))?;
+        stream.write_all(&offer).await.map_err(|error| Silence::broken(&error))?;
+        stream.flush().await.map_err(|error| Silence::broken(&error))?;
         let heads = &self.world.settings.heads;
         let mut reader = AnswerReader::new(heads.bytes, heads.count);
         loop {
             let begun = reader.has_begun();
             match stream.read_buf(reader.room()).await {
                 Ok(0) if begun => return Err(AnswerError::Malformed("it broke off".to_owned()).into()),
-                Ok(0) => return Err(Silence::Closed("it closed the connection before an answer to the handshake".to_owned())),
+                Ok(0) => return Err(Silence::closed("it closed the connection before an answer to the handshake")),
                 Err(error) if begun => return Err(AnswerError::Malformed(format!("it broke off: {error}")).into()),
-                Err(error) => return Err(Silence::closed(&error)),
+                Err(error) => return Err(Silence::broken(&error)),
                 Ok(_) => {}
             }
             if let Some(heard) = reader.heard()? {
-                return Ok(Said { heard, stream });
+                return Ok(Said::Http1(heard, stream));
             }
         }
     }
@@ -173,47 +251,73 @@ impl Asking<'_> {
 
 /// Why a server said nothing.
 enum Silence {
-    Closed(String),
-    Nonsense(AnswerError),
+    /// It has not seen the handshake, or does not want it: another one may be asked.
+    Unseen(Failure),
+    /// It has, and what it did is no answer.
+    Nonsense(Failure),
 }
 
 impl Silence {
-    fn closed(error: &std::io::Error) -> Self {
-        Self::Closed(format!("it broke the connection before an answer to the handshake ({error})"))
+    fn closed(why: &str) -> Self {
+        Self::Unseen(Failure::bad_gateway(why))
+    }
+
+    fn broken(error: &std::io::Error) -> Self {
+        Self::closed(&format!("it broke the connection before an answer to the handshake ({error})"))
+    }
+}
+
+impl From<DialError> for Silence {
+    fn from(error: DialError) -> Self {
+        Self::Unseen(Failure::dialling(&error))
+    }
+}
+
+impl From<ConnectError> for Silence {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Dial(error) => error.into(),
+            ConnectError::Unseen(_) => Self::Unseen(Failure::bad_gateway(error)),
+            ConnectError::Refused(_) => Self::Nonsense(Failure::bad_gateway(error)),
+        }
     }
 }
 
 impl From<AnswerError> for Silence {
     fn from(error: AnswerError) -> Self {
-        Self::Nonsense(error)
+        Self::Nonsense(error.into())
     }
 }
 
 /// Answers the client and moves bytes until both sides are done.
-pub(super) async fn tunnel(
-    shared: Arc<Shared>,
-    peer: Peer,
-    takeover: Takeover,
-    mut stream: Stream,
-    linger: Duration,
-    permit: Permit,
-) {
-    let Takeover { head, backend, lease, place, id, client, settings, framing } = takeover;
+pub(super) async fn tunnel(shared: Arc<Shared>, takeover: Box<Takeover>, on: Client, linger: Duration) {
+    let Takeover { opening, backend, lease, place, id, client, settings, framing } = *takeover;
     let session = place.session();
-    debug_assert_eq!(session.client, peer);
     record::opened(&shared, session, id, &client);
-    // A client that has not room for a head takes nothing at all.
-    let answered = timeout(LINGER_TIME, answer(&mut stream, head)).await;
-    let report = match answered {
-        Ok(Ok(())) => Tunnel::between(stream, backend, settings, framing).run(linger, &session.traffic, &shared.shutdown).await,
-        _ => Report::unused(Ended::by(By::Client, How::Reset)),
+    let (report, hold) = match open(on, opening).await {
+        Some((stream, hold)) => {
+            let tunnel = Tunnel::between(stream, backend, settings, framing);
+            (tunnel.run(linger, &session.traffic, &shared.shutdown).await, Some(hold))
+        }
+        None => (Report::unused(Ended::by(By::Client, How::Reset)), None),
     };
-    drop((lease, permit)); // held until here: capacity returns with the last byte, and before the record says so
+    drop((lease, hold)); // held until here: capacity returns with the last byte, and before the record says so
     record::closed(&shared, session, &client, &report);
 }
 
-/// Writes the 101, and lets go of it.
-async fn answer(stream: &mut Stream, head: Bytes) -> std::io::Result<()> {
-    stream.write_all(&head).await?;
-    stream.flush().await
+/// Sends the answer that opens a tunnel, and lets go of it. `None`: the client does not take it.
+async fn open(client: Client, opening: Opening) -> Option<(Stream, Hold)> {
+    match (client, opening) {
+        (Client::Http1(mut stream, permit), Opening::Http1(head)) => {
+            let answer = async {
+                stream.write_all(&head).await?;
+                stream.flush().await
+            };
+            // A client that has not room for a head takes nothing at all.
+            timeout(LINGER_TIME, answer).await.ok()?.ok()?;
+            Some((stream, (Some(permit), None)))
+        }
+        (Client::Http2(stream, alive), Opening::Http2(fields)) => Some((stream.open(fields)?, (None, Some(alive)))),
+        _ => None, // an offer is answered by the version that it came by
+    }
 }
