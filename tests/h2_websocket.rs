@@ -337,8 +337,9 @@ fn the_drain_ends_sockets_and_then_their_connection() {
     let h2 = h2(&proxy);
     let (mut socket, mut server) = open(&h2, &backend);
     proxy.signal(Signal::TERM);
-    server.expect_fin();
+    server.expect_close_and_fin(1001);
     server.fin();
+    socket.expect([0x88, 2, 3, 0xe9]);
     socket.expect_fin();
     socket.fin();
     ended(&proxy, "spliceway", "shutdown");

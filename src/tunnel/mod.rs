@@ -242,7 +242,7 @@ impl Tunnel {
             if seen == passage::Seen::default() {
                 continue;
             }
-            if seen.close {
+            if seen.close && self.first.is_none() {
                 self.closed_by.get_or_insert(by);
             }
             let view = View { client: &self.client, backend: &self.backend, up: &self.up, down: &self.down };
@@ -272,6 +272,12 @@ impl Tunnel {
             if lost {
                 wait_until_sent(survivor).await;
                 survivor.reset_on_close();
+            }
+        }
+        // One that answers nothing is not sent to for minutes more.
+        for (direction, side) in [(&self.up, &mut self.client), (&self.down, &mut self.backend)] {
+            if direction.how() == Some(How::Lost) {
+                side.reset_on_close();
             }
         }
         let mut ended = self.first.unwrap_or(Ended::by(By::Us, How::Shutdown));
