@@ -83,7 +83,7 @@ struct Piece {
 }
 
 impl Piece {
-    fn new(bytes: &[u8], queued: &Arc<AtomicUsize>) -> Bytes {
+    fn copied(bytes: &[u8], queued: &Arc<AtomicUsize>) -> Bytes {
         queued.fetch_add(bytes.len(), Ordering::Relaxed);
         Bytes::from_owner(Self { bytes: bytes.to_vec(), queued: queued.clone() })
     }
@@ -183,7 +183,7 @@ impl AsyncWrite for H2Stream {
             return Poll::Ready(Err(this.broken(cx)));
         };
         let piece = piece.get(..room).unwrap_or(piece);
-        match this.send.send_data(Piece::new(piece, &this.queued), false) {
+        match this.send.send_data(Piece::copied(piece, &this.queued), false) {
             Ok(()) => Poll::Ready(Ok(piece.len())),
             Err(_) => Poll::Ready(Err(this.broken(cx))),
         }
