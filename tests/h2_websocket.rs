@@ -447,6 +447,26 @@ fn a_socket_whose_backend_reads_nothing_gives_no_room_beyond_its_window() {
 }
 
 #[test]
+fn a_window_full_of_the_smallest_messages_does_not_end_the_connection() {
+    const MESSAGES: usize = 65_535 / 7; // a masked frame of one byte has 7
+    let backend = Backend::by_hand();
+    let proxy = Proxy::before(&backend);
+    let h2 = h2(&proxy);
+    let mut asked = h2.settled().ask(connect(&[]));
+    let mut server = backend.take();
+    let offer = server.read_head();
+    for _ in 0..MESSAGES {
+        asked.send.send_data(frame(1, b"x", true).into(), false).unwrap();
+    }
+    h2.settled(); // all of it has come, and waits
+    server.send(answer_101(&offer));
+    let mut socket = asked.opened();
+    server.expect(frame(1, b"x", true).repeat(MESSAGES));
+    server.send("heard");
+    socket.expect("heard");
+}
+
+#[test]
 fn a_client_that_shuts_its_window_for_an_answer_is_given_up() {
     let backend = Backend::scripted(|conn, _| {
         conn.read_head();
