@@ -207,7 +207,7 @@ async fn close_http1(connection: &Connection, tap: &TapHandle, mut stream: Strea
 
 async fn serve_http2(entry: &Arc<Entry>, peer: Peer, stream: Stream, settings: &Settings) {
     let secure = stream.is_tls();
-    let (tap, handle) = Tap::passing(stream, tap_times(&settings.times));
+    let (tap, handle) = Tap::passing(stream, tap_times(&settings.times), settings.h2_streams);
     let connection = Connection::new(entry, peer, secure, None);
     let mut builder = http2::Builder::new(Streams(entry.shared.tasks.clone()));
     builder.timer(TokioTimer::new());
@@ -226,6 +226,10 @@ async fn serve_http2(entry: &Arc<Entry>, peer: Peer, stream: Stream, settings: &
             biased;
             result = http.as_mut() => break result,
             () = shutdown.ended() => break Ok(()),
+            () = handle.flooded() => {
+                respond::flooded(peer);
+                break Ok(());
+            }
             () = shutdown.draining(), if !told => {
                 told = true;
                 http.as_mut().graceful_shutdown();

@@ -196,6 +196,12 @@ pub(super) fn failed_http(error: &hyper::Error, tap: &TapHandle, connection: &Co
     }
 }
 
+/// A client that keeps h2 busy with frames that carry nothing.
+pub(super) fn flooded(peer: Peer) {
+    let why = "the client sent too many HTTP/2 frames that carry nothing (PING, SETTINGS, RST_STREAM ...)";
+    tracing::info!(target: "spliceway::connections", client = %peer, fault = "client", "{why}");
+}
+
 /// A client that connects and says nothing.
 pub(super) fn silent(peer: Peer) {
     tracing::debug!(target: "spliceway::connections", client = %peer, fault = "client", "the client sent nothing in time");
