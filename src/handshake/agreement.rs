@@ -1,6 +1,7 @@
 //! Pure: what both sides agreed on. A tunnel is made of nothing less.
 //!
-//! Also the two heads that carry a handshake: the offer toward the backend, the 101 toward the client.
+//! Also the heads that carry a handshake: the offer toward the backend, the 101 toward the client, and the fields
+//! of both over HTTP/2.
 
 use std::fmt;
 
@@ -9,7 +10,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::Answer;
 use super::offer::{Draft, Offer};
@@ -46,14 +47,14 @@ impl fmt::Display for Disagreement {
             Self::Connection => "its 101 does not say `Connection: Upgrade`",
             Self::AcceptMissing => "its 101 has no single Sec-WebSocket-Accept",
             Self::AcceptWrong => "the Sec-WebSocket-Accept of its 101 does not match the key",
-            Self::Protocol => "its 101 chooses a subprotocol that was not offered, or more than one",
-            Self::Extensions => "its 101 accepts an extension that was not offered, or one twice",
+            Self::Protocol => "its answer chooses a subprotocol that was not offered, or more than one",
+            Self::Extensions => "its answer accepts an extension that was not offered, or one twice",
             Self::Body => "its 101 announces a body",
         })
     }
 }
 
-/// A valid 101 to an offer.
+/// A valid answer to an offer: a 101, or over HTTP/2 any 2xx.
 #[derive(Clone, Debug)]
 pub struct Agreement {
     draft: Draft,
@@ -81,6 +82,22 @@ impl Offer {
             fixed.push((&SEC_WEBSOCKET_KEY, key));
         }
         write_head(&[b"GET ", target.as_bytes(), b" HTTP/1.1"], names_of(raw.unwrap_or_default()), headers, &fixed)
+    }
+
+    /// What remains of an offer's fields over HTTP/2 (RFC 8441 section 5): no key, and nothing of the upgrade.
+    pub fn fields_over_http2(headers: &mut HeaderMap) {
+        for name in [CONTENT_LENGTH, EXPECT, UPGRADE, CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_ACCEPT, TRANSFER_ENCODING] {
+            headers.remove(name);
+        }
+    }
+
+    /// Judges the fields of a 2xx over HTTP/2, which is an agreement by its status. `headers` are those of the request.
+    pub fn agree_over_http2(&self, headers: &HeaderMap, granted: HeaderMap) -> Result<Agreement, Disagreement> {
+        check_protocol(headers, &granted)?;
+        check_extensions(headers, &granted)?;
+        let answer =
+            Answer { is_http11: false, status: StatusCode::OK, reason: Bytes::new(), names: Vec::new(), headers: granted };
+        Ok(Agreement { draft: self.draft(), answer })
     }
 
     /// Judges a 101. `headers` are those of the request (what was offered), `key` the one that was sent.
@@ -150,6 +167,13 @@ impl Agreement {
         &mut self.answer.headers
     }
 
+    /// The fields of the 200 toward a client over HTTP/2.
+    pub fn response_fields(self) -> HeaderMap {
+        let mut headers = self.answer.headers;
+        Offer::fields_over_http2(&mut headers);
+        headers
+    }
+
     /// The 101 toward the client; `key` is the client's.
     pub fn response_head(&mut self, key: Option<&[u8]>) -> Bytes {
         let headers = &mut self.answer.headers;
@@ -186,7 +210,7 @@ mod tests {
         for &(name, value) in fields.iter().chain(with) {
             headers.append(name, HeaderValue::from_static(value));
         }
-        let offer = Offer::parse(&Method::GET, Version::HTTP_11, &headers, false).expect("legal").expect("an offer");
+        let offer = Offer::parse(&Method::GET, Version::HTTP_11, &headers, None, false).expect("legal").expect("an offer");
         (headers, offer)
     }
 
@@ -256,5 +280,25 @@ mod tests {
         ] {
             assert_eq!(judge(&offer, &format!("{GOOD}{line}\r\n")).is_ok(), agreed, "{line}");
         }
+    }
+
+    #[test]
+    fn over_http2_only_what_was_offered_may_be_chosen_and_nothing_of_the_upgrade_remains() {
+        let (headers, offer) = request(&[("sec-websocket-protocol", "chat")]);
+        let granted = |lines: &[(&'static str, &'static str)]| {
+            lines
+                .iter()
+                .map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+                .collect::<HeaderMap>()
+        };
+        let fields =
+            granted(&[("sec-websocket-protocol", "chat"), ("x-a", "1"), ("sec-websocket-accept", "x"), ("content-length", "0")]);
+        let agreement = offer.agree_over_http2(&headers, fields).expect("agreed");
+        assert_eq!(agreement.response_fields(), granted(&[("sec-websocket-protocol", "chat"), ("x-a", "1")]));
+        let other = granted(&[("sec-websocket-protocol", "other")]);
+        assert_eq!(offer.agree_over_http2(&headers, other).err(), Some(Disagreement::Protocol));
+        let mut agreement = offer.agree_over_http2(&headers, HeaderMap::new()).expect("agreed");
+        let head = agreement.response_head(Some(KEY.as_bytes()));
+        assert!(head.starts_with(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"));
     }
 }

@@ -7,10 +7,12 @@ mod agreement;
 mod answer;
 mod offer;
 mod rfc6455;
+mod rfc8441;
 mod spelling;
 
 pub use agreement::{Agreement, Disagreement};
 pub use answer::{Answer, AnswerError, AnswerReader, Heard};
 pub use offer::{Draft, Offer, Refusal};
 pub use rfc6455::{accept_for, fresh_key};
+pub use rfc8441::PROTOCOL;
 pub use spelling::write_head;

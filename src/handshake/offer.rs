@@ -6,6 +6,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
 use super::rfc6455::is_key;
+use super::rfc8441;
 use crate::headers::has_token;
 
 /// A handshake that never was an RFC, or the RFC itself.
@@ -41,6 +42,7 @@ impl fmt::Display for Draft {
 pub struct Offer {
     draft: Draft,
     key: Option<HeaderValue>,
+    over_http2: bool,
 }
 
 /// Why a handshake gets an answer of ours. The client's fault, always; no backend is touched.
@@ -58,12 +60,20 @@ pub enum Refusal {
     KeyMalformed,
     /// A body was announced: 400.
     Body,
+    /// Over HTTP/2: another version than 13, or none, or several: 400, as 426 asks for an upgrade, which there is not.
+    VersionOverHttp2,
+    /// An extended CONNECT for something else: 501.
+    UnknownProtocol,
 }
 
 impl Refusal {
     /// The status of our answer.
     pub fn status(self) -> StatusCode {
-        if matches!(self, Self::Version(_)) { StatusCode::UPGRADE_REQUIRED } else { StatusCode::BAD_REQUEST }
+        match self {
+            Self::Version(_) => StatusCode::UPGRADE_REQUIRED,
+            Self::UnknownProtocol => StatusCode::NOT_IMPLEMENTED,
+            _ => StatusCode::BAD_REQUEST,
+        }
     }
 }
 
@@ -78,16 +88,28 @@ impl fmt::Display for Refusal {
             Self::KeyRepeated => f.write_str("Sec-WebSocket-Key is repeated"),
             Self::KeyMalformed => f.write_str("Sec-WebSocket-Key is not the base64 of 16 bytes"),
             Self::Body => f.write_str("a WebSocket handshake cannot have a body"),
+            Self::VersionOverHttp2 => f.write_str("only version 13 of the WebSocket protocol is spoken here"),
+            Self::UnknownProtocol => f.write_str("the :protocol of this CONNECT is not spoken here"),
         }
     }
 }
 
 impl Offer {
     /// Reads a request (whose fields passed the law on requests) in the law's order: not an upgrade
-    /// (`Ok(None)`), version or draft, key and body, offer. `legacy` lets hixie-75 and hybi 7 to 10 be offers.
-    pub fn parse(method: &Method, version: Version, headers: &HeaderMap, legacy: bool) -> Result<Option<Self>, Refusal> {
-        if !Self::is_asked(method, version, headers) {
+    /// (`Ok(None)`), version or draft, key and body, offer. `protocol` is the `:protocol` of an extended CONNECT
+    /// (h2). `legacy` lets hixie-75 and hybi 7 to 10 be offers (h1).
+    pub fn parse(
+        method: &Method,
+        version: Version,
+        headers: &HeaderMap,
+        protocol: Option<&str>,
+        legacy: bool,
+    ) -> Result<Option<Self>, Refusal> {
+        if !Self::is_asked(method, version, headers, protocol) {
             return Ok(None);
+        }
+        if let Some(protocol) = protocol {
+            return rfc8441::parse(protocol, headers).map(Some);
         }
         let draft = draft(headers)?;
         let spoken = match draft {
@@ -104,11 +126,20 @@ impl Offer {
         if !empty || headers.contains_key(TRANSFER_ENCODING) {
             return Err(Refusal::Body);
         }
-        Ok(Some(Self { draft, key }))
+        Ok(Some(Self { draft, key, over_http2: false }))
     }
 
-    /// Whether a request asks for a WebSocket at all (RFC 9110 section 7.8): GET, HTTP/1.1, both tokens.
-    pub fn is_asked(method: &Method, version: Version, headers: &HeaderMap) -> bool {
+    /// An offer that came over HTTP/2.
+    pub(super) fn over_http2() -> Self {
+        Self { draft: Draft::Rfc6455, key: None, over_http2: true }
+    }
+
+    /// Whether a request asks for a WebSocket at all (RFC 9110 section 7.8): GET, HTTP/1.1, both tokens; or for
+    /// anything at all by an extended CONNECT.
+    pub fn is_asked(method: &Method, version: Version, headers: &HeaderMap, protocol: Option<&str>) -> bool {
+        if version >= Version::HTTP_2 {
+            return rfc8441::is_asked(method, protocol);
+        }
         version == Version::HTTP_11
             && method == Method::GET
             && headers.contains_key(UPGRADE)
@@ -121,7 +152,22 @@ impl Offer {
         self.draft
     }
 
-    /// The client's key; `None` in hixie-75.
+    /// Whether it came over HTTP/2 and is answered there.
+    pub fn is_over_http2(&self) -> bool {
+        self.over_http2
+    }
+
+    /// Whether it can be made over HTTP/2: the drafts cannot.
+    pub fn fits_http2(&self) -> bool {
+        self.draft == Draft::Rfc6455
+    }
+
+    /// Whether an h1 backend is to be offered a key: in hixie-75 there is none.
+    pub fn needs_key(&self) -> bool {
+        self.draft != Draft::Hixie75
+    }
+
+    /// The client's key; `None` in hixie-75 and over HTTP/2.
     pub fn key(&self) -> Option<&HeaderValue> {
         self.key.as_ref()
     }
@@ -176,7 +222,7 @@ mod tests {
         for (name, value) in OFFER.iter().filter(|(name, _)| !without.split(' ').any(|w| w == *name)).chain(with) {
             headers.append(*name, HeaderValue::from_str(value).expect("legal"));
         }
-        Offer::parse(&Method::GET, Version::HTTP_11, &headers, legacy).map(|offer| offer.map(|offer| offer.draft()))
+        Offer::parse(&Method::GET, Version::HTTP_11, &headers, None, legacy).map(|offer| offer.map(|offer| offer.draft()))
     }
 
     #[test]
@@ -197,8 +243,8 @@ mod tests {
             assert_eq!(check(without, with.as_slice(), false), Ok(None));
         }
         let headers = OFFER.iter().map(|&(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect();
-        assert!(!Offer::is_asked(&Method::POST, Version::HTTP_11, &headers));
-        assert!(!Offer::is_asked(&Method::GET, Version::HTTP_10, &headers));
+        assert!(!Offer::is_asked(&Method::POST, Version::HTTP_11, &headers, None));
+        assert!(!Offer::is_asked(&Method::GET, Version::HTTP_10, &headers, None));
     }
 
     #[test]

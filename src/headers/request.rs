@@ -61,7 +61,7 @@ impl fmt::Display for BadRequest {
 
 impl std::error::Error for BadRequest {}
 
-/// Judges a head. CONNECT with `:protocol` is an offer and is not to be brought here.
+/// Judges a head. CONNECT with `:protocol` is to be brought here as the GET that it stands for.
 pub fn check_request(method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) -> Result<(), BadRequest> {
     if method == Method::CONNECT || method == Method::TRACE {
         return Err(BadRequest::Method);

@@ -2,10 +2,12 @@
 //!
 //! The only room besides `tls` that names TLS stream types. It moves bytes and knows no protocol,
 //! but for three things that hyper has no word for: the end of an h1 head (`tap`), the preface of h2, and how many
-//! frames of h2 carry nothing (`frame_budget`).
+//! frames of h2 carry nothing (`frame_budget`); and for the streams of h2, which are byte streams like any other
+//! once their heads are through (`h2`).
 
 mod address;
 mod frame_budget;
+mod h2;
 mod linger;
 mod options;
 mod preface;
@@ -14,8 +16,9 @@ mod tap;
 
 pub use address::Peer;
 
+pub use h2::{Beneath, H2Body, H2Stream, Place, poll_room};
 pub use linger::{LINGER_BYTES, LINGER_TIME, lingering_close};
-pub use options::{reset_on_close, tune, unsent};
+pub use options::tune;
 pub use preface::{Beginning, begin};
 pub use stream::{Socket, Stream};
 pub use tap::{Clock, Tap, TapHandle, TapTimes};

@@ -1,4 +1,4 @@
-//! The one stream type: TCP or unix, bare or under TLS, with bytes that were read too early in front.
+//! The one stream type: TCP or unix, bare or under TLS, or a stream of h2; with bytes that were read too early in front.
 
 use std::io;
 use std::pin::Pin;
@@ -8,6 +8,9 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::{client, server};
+
+use super::h2::H2Stream;
+use super::options::{self, SendQueue, Watched};
 
 /// A connected socket.
 #[derive(Debug)]
@@ -68,6 +71,7 @@ enum Transport {
     // Boxed: a rustls connection is over a kilobyte, and most streams are plain.
     TlsServer(Box<server::TlsStream<Socket>>),
     TlsClient(Box<client::TlsStream<Socket>>),
+    H2(Box<H2Stream>),
 }
 
 /// A byte stream to a peer.
@@ -76,28 +80,40 @@ enum Transport {
 #[derive(Debug)]
 pub struct Stream {
     front: Bytes,
+    /// Before the transport: fields are dropped in their order.
+    watched: Option<Watched>,
     transport: Transport,
 }
 
 impl From<Socket> for Stream {
     fn from(socket: Socket) -> Self {
-        Self { front: Bytes::new(), transport: Transport::Plain(socket) }
+        Self::over(Transport::Plain(socket))
     }
 }
 
 impl From<server::TlsStream<Socket>> for Stream {
     fn from(tls: server::TlsStream<Socket>) -> Self {
-        Self { front: Bytes::new(), transport: Transport::TlsServer(Box::new(tls)) }
+        Self::over(Transport::TlsServer(Box::new(tls)))
     }
 }
 
 impl From<client::TlsStream<Socket>> for Stream {
     fn from(tls: client::TlsStream<Socket>) -> Self {
-        Self { front: Bytes::new(), transport: Transport::TlsClient(Box::new(tls)) }
+        Self::over(Transport::TlsClient(Box::new(tls)))
+    }
+}
+
+impl From<H2Stream> for Stream {
+    fn from(h2: H2Stream) -> Self {
+        Self::over(Transport::H2(Box::new(h2)))
     }
 }
 
 impl Stream {
+    fn over(transport: Transport) -> Self {
+        Self { front: Bytes::new(), watched: None, transport }
+    }
+
     /// Puts bytes back: they are read next, before those that were put back earlier.
     pub fn unread(&mut self, bytes: Bytes) {
         if bytes.is_empty() {
@@ -110,26 +126,55 @@ impl Stream {
         }
     }
 
-    /// The socket beneath, for its options.
-    pub fn socket(&self) -> &Socket {
+    /// The socket of its own beneath, for its options; a stream of h2 has none.
+    pub fn socket(&self) -> Option<&Socket> {
         match &self.transport {
-            Transport::Plain(socket) => socket,
-            Transport::TlsServer(tls) => tls.get_ref().0,
-            Transport::TlsClient(tls) => tls.get_ref().0,
+            Transport::Plain(socket) => Some(socket),
+            Transport::TlsServer(tls) => Some(tls.get_ref().0),
+            Transport::TlsClient(tls) => Some(tls.get_ref().0),
+            Transport::H2(_) => None,
         }
     }
 
-    /// Whether TLS is spoken on it.
+    /// Whether TLS is spoken on it. Of what a stream of h2 is carried by this says nothing.
     pub fn is_tls(&self) -> bool {
-        !matches!(self.transport, Transport::Plain(_))
+        matches!(self.transport, Transport::TlsServer(_) | Transport::TlsClient(_))
     }
 
-    /// Reads from the socket beneath TLS: for discarding what a peer still sends after our end.
+    /// Makes its coming end a reset: `RST` of TCP, of which [`Stream::unsent`] should be 0 first, as what the
+    /// kernel has not sent is lost; `RST_STREAM` of h2 (RFC 8441 section 5), which goes behind what was written.
+    pub fn reset_on_close(&mut self) {
+        if let Transport::H2(h2) = &mut self.transport {
+            h2.reset_on_close();
+        } else if let Some(socket) = self.socket() {
+            options::reset_on_close(socket);
+        }
+    }
+
+    /// How many bytes the kernel holds that the peer has not acknowledged; of h2 those of all streams of the
+    /// connection beneath.
+    pub fn unsent(&self) -> usize {
+        match &self.transport {
+            Transport::H2(h2) => h2.unsent(),
+            _ => self.socket().map_or(0, options::unsent),
+        }
+    }
+
+    /// A look at its send queue for others, for as long as it lives.
+    pub(super) fn send_queue(&mut self) -> Option<SendQueue> {
+        let (queue, watched) = SendQueue::of(self.socket()?);
+        self.watched = Some(watched);
+        Some(queue)
+    }
+
+    /// Reads from the socket beneath TLS: for discarding what a peer still sends after our end. A stream of h2
+    /// has nothing to discard: its end is told apart from that of the connection.
     pub(super) fn poll_read_raw(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let socket = match &mut self.transport {
             Transport::Plain(socket) => socket,
             Transport::TlsServer(tls) => tls.get_mut().0,
             Transport::TlsClient(tls) => tls.get_mut().0,
+            Transport::H2(_) => return Poll::Ready(Ok(())),
         };
         Pin::new(socket).poll_read(cx, buf)
     }
@@ -150,6 +195,7 @@ impl AsyncRead for Stream {
             Transport::Plain(s) => Pin::new(s).poll_read(cx, buf),
             Transport::TlsServer(s) => Pin::new(s.as_mut()).poll_read(cx, buf),
             Transport::TlsClient(s) => Pin::new(s.as_mut()).poll_read(cx, buf),
+            Transport::H2(s) => Pin::new(s.as_mut()).poll_read(cx, buf),
         }
     }
 }
@@ -160,6 +206,7 @@ impl AsyncWrite for Stream {
             Transport::Plain(s) => Pin::new(s).poll_write(cx, buf),
             Transport::TlsServer(s) => Pin::new(s.as_mut()).poll_write(cx, buf),
             Transport::TlsClient(s) => Pin::new(s.as_mut()).poll_write(cx, buf),
+            Transport::H2(s) => Pin::new(s.as_mut()).poll_write(cx, buf),
         }
     }
 
@@ -168,6 +215,7 @@ impl AsyncWrite for Stream {
             Transport::Plain(s) => Pin::new(s).poll_write_vectored(cx, bufs),
             Transport::TlsServer(s) => Pin::new(s.as_mut()).poll_write_vectored(cx, bufs),
             Transport::TlsClient(s) => Pin::new(s.as_mut()).poll_write_vectored(cx, bufs),
+            Transport::H2(s) => Pin::new(s.as_mut()).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -180,6 +228,7 @@ impl AsyncWrite for Stream {
             Transport::Plain(s) => Pin::new(s).poll_flush(cx),
             Transport::TlsServer(s) => Pin::new(s.as_mut()).poll_flush(cx),
             Transport::TlsClient(s) => Pin::new(s.as_mut()).poll_flush(cx),
+            Transport::H2(s) => Pin::new(s.as_mut()).poll_flush(cx),
         }
     }
 
@@ -188,6 +237,7 @@ impl AsyncWrite for Stream {
             Transport::Plain(s) => Pin::new(s).poll_shutdown(cx),
             Transport::TlsServer(s) => Pin::new(s.as_mut()).poll_shutdown(cx),
             Transport::TlsClient(s) => Pin::new(s.as_mut()).poll_shutdown(cx),
+            Transport::H2(s) => Pin::new(s.as_mut()).poll_shutdown(cx),
         }
     }
 }

@@ -27,8 +27,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::Stream;
 use super::frame_budget::FrameBudget;
+use super::{LINGER_BYTES, LINGER_TIME, Stream};
 
 /// The most that is held behind an offer; the kernel keeps the rest.
 const HELD_BYTES: usize = 64 << 10;
@@ -205,6 +205,8 @@ pub struct Tap {
     clock: Option<Pin<Box<Sleep>>>,
     /// Runs while the peer takes nothing.
     stall: Option<Pin<Box<Sleep>>>,
+    /// On h2, once our FIN is out: how much more is read and thrown away, and for how long.
+    linger: Option<(usize, Pin<Box<Sleep>>)>,
 }
 
 /// The service's hold on its connection's tap.
@@ -216,7 +218,7 @@ impl Tap {
     pub fn new(stream: Stream, times: TapTimes) -> (Self, TapHandle) {
         let state = Arc::new(Mutex::new(State::new()));
         let handle = TapHandle(state.clone());
-        (Self { stream, state, times, longest_line: usize::MAX, frames: None, clock: None, stall: None }, handle)
+        (Self { stream, state, times, longest_line: usize::MAX, frames: None, clock: None, stall: None, linger: None }, handle)
     }
 
     /// The first head had begun before, at this moment.
@@ -313,6 +315,23 @@ impl Tap {
                 left -= sent.len();
             }
         }
+    }
+
+    /// `lingering_close` for h2, whose library keeps the stream: without it a close would destroy the GOAWAY that
+    /// was just written, where the client still sends.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let start = || (LINGER_BYTES, Box::pin(tokio::time::sleep(LINGER_TIME)));
+        let (left, clock) = self.linger.get_or_insert_with(start);
+        let mut piece = [0; 4096];
+        while *left > 0 && clock.as_mut().poll(cx).is_pending() {
+            let mut read = ReadBuf::new(&mut piece);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
+                Poll::Ready(Ok(())) if !read.filled().is_empty() => *left = left.saturating_sub(read.filled().len()),
+                Poll::Ready(_) => break,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(())
     }
 
     /// Reads into `held` until there is an end, an error, or enough.
@@ -432,8 +451,14 @@ impl AsyncWrite for Tap {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.stream).poll_shutdown(cx);
-        this.or_stalled(cx, polled)
+        if this.linger.is_none() {
+            let polled = Pin::new(&mut this.stream).poll_shutdown(cx);
+            match this.or_stalled(cx, polled) {
+                Poll::Ready(Ok(())) if this.frames.is_some() => {}
+                polled => return polled,
+            }
+        }
+        this.poll_linger(cx).map(Ok)
     }
 }
 

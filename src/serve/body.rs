@@ -18,7 +18,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connection::Connection;
 use super::record::{Fault, Record};
-use crate::net::TapHandle;
+use crate::net::{H2Body, TapHandle};
 use crate::upstream::{AnswerBody, BodyError};
 
 /// How long a client that expects a 100 is kept waiting for the backend's (RFC 9110 section 10.1.1: it
@@ -137,9 +137,47 @@ impl Flow {
     }
 }
 
+/// A client's body, by whichever version it comes.
+#[derive(Debug)]
+pub(super) enum ClientBody {
+    Http1(Incoming),
+    Http2(H2Body),
+    /// Of an extended CONNECT: what follows its head belongs to the tunnel.
+    None,
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+            Self::None => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+            Self::None => SizeHint::with_exact(0),
+        }
+    }
+}
+
 /// A client's body on its way to the backend.
 pub(super) struct Upload {
-    incoming: Incoming,
+    incoming: ClientBody,
     flow: Arc<Flow>,
     left: Option<u64>,
     tap: Option<TapHandle>,
@@ -148,7 +186,7 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    pub(super) fn new(incoming: Incoming, flow: &Arc<Flow>, limit: Option<u64>, tap: Option<TapHandle>, expects: bool) -> Self {
+    pub(super) fn new(incoming: ClientBody, flow: &Arc<Flow>, limit: Option<u64>, tap: Option<TapHandle>, expects: bool) -> Self {
         flow.held.store(expects, Ordering::Relaxed);
         let gate = expects.then(|| Box::pin(flow.clone().is_asked_for()) as Pin<Box<dyn Future<Output = bool> + Send>>);
         Self { incoming, flow: flow.clone(), left: limit, tap, gate }
@@ -185,7 +223,7 @@ impl Body for Upload {
             Ok(frame) => frame,
             Err(error) => {
                 this.flow.broken.store(true, Ordering::Relaxed);
-                return Poll::Ready(Some(Err(error.into())));
+                return Poll::Ready(Some(Err(error)));
             }
         };
         let length = frame.data_ref().map_or(0, Bytes::len) as u64;
@@ -272,6 +310,11 @@ impl Reply {
         // hyper sends no body to HEAD and does not ask for one.
         reply.complete = reply.is_end_stream() || reply.record.is_head() || matches!(reply.source, Source::Told(_));
         reply
+    }
+
+    /// The client takes none of it.
+    pub(super) fn blame_stall(&mut self) {
+        self.record.blame(Fault::Client, || "the client took no bytes in time".to_owned());
     }
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {

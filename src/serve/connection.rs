@@ -1,31 +1,27 @@
 //! One connection: TLS, then h1 or h2, then hyper drives until it closes or becomes a tunnel.
 
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
-use std::time::Duration;
 
-use hyper::server::conn::{http1, http2};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
 
-use super::upgrade::{self, Takeover};
-use super::{Entry, Settings, Times, exchange, respond};
-use crate::base::Tasks;
+use super::body::{ClientBody, Reply};
+use super::exchange::{self, Begun, Outcome};
+use super::upgrade::{self, Client, Takeover};
+use super::{Entry, Settings, Times, http2, respond};
 use crate::listen::{Accepted, Permit};
-use crate::net::{Clock, LINGER_TIME, Peer, Socket, Stream, Tap, TapHandle, TapTimes, begin, lingering_close, reset_on_close};
+use crate::net::{Clock, LINGER_TIME, Peer, Socket, Stream, Tap, TapHandle, TapTimes, begin, lingering_close};
 use crate::tls::{AcceptError, Alpn, Hello};
-
-/// Our window for one h2 stream, and for all streams of a connection: one stalled upload cannot stop the
-/// others before 16 have stalled. What is received and not yet forwarded is bounded by the latter.
-const H2_STREAM_WINDOW: u32 = 64 << 10;
-const H2_CONNECTION_WINDOW: u32 = 1 << 20;
-/// What is queued to send on one h2 stream before the backend is made to wait.
-const H2_SEND_BUFFER: usize = 64 << 10;
 
 /// What every exchange on a connection knows of it.
 pub(super) struct Connection {
@@ -36,17 +32,17 @@ pub(super) struct Connection {
     pub(super) tap: Option<TapHandle>,
     /// Exchanges alive (h2).
     pub(super) exchanges: AtomicUsize,
-    begun: Instant,
+    pub(super) begun: Instant,
     /// Milliseconds from `begun` to the end of the last exchange.
-    used: AtomicU64,
+    pub(super) used: AtomicU64,
     /// An answer was cut whose length only the close would have told: the close must be a reset.
     pub(super) cut: std::sync::atomic::AtomicBool,
     /// Set by an exchange that wants the connection for a tunnel.
-    takeover: Mutex<Option<Takeover>>,
+    takeover: Mutex<Option<Box<Takeover>>>,
 }
 
 impl Connection {
-    fn new(entry: &Arc<Entry>, peer: Peer, secure: bool, tap: Option<TapHandle>) -> Arc<Self> {
+    pub(super) fn new(entry: &Arc<Entry>, peer: Peer, secure: bool, tap: Option<TapHandle>) -> Arc<Self> {
         Arc::new(Self {
             entry: entry.clone(),
             peer,
@@ -66,11 +62,11 @@ impl Connection {
     }
 
     /// Asks for the connection. The caller then waits for ever: its future is dropped with hyper's state.
-    pub(super) fn take_over(&self, takeover: Takeover) {
+    fn take_over(&self, takeover: Box<Takeover>) {
         *self.takeover.lock().unwrap_or_else(PoisonError::into_inner) = Some(takeover);
     }
 
-    fn taken_over(&self) -> Option<Takeover> {
+    fn taken_over(&self) -> Option<Box<Takeover>> {
         self.takeover.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -105,7 +101,7 @@ pub(super) async fn serve(entry: Arc<Entry>, accepted: Accepted) {
         }
     };
     if http2 {
-        serve_http2(&entry, peer, stream, &settings).await;
+        http2::serve(&entry, peer, stream, &settings).await;
     } else {
         serve_http1(&entry, peer, stream, &settings, (permit, begun)).await;
     }
@@ -120,14 +116,14 @@ async fn first_byte(socket: &Socket, entry: &Entry, times: &Times) -> Result<Hel
     }
 }
 
-fn tap_times(times: &Times) -> TapTimes {
+pub(super) fn tap_times(times: &Times) -> TapTimes {
     TapTimes { head: times.head, keep_alive: times.keep_alive, send: times.send }
 }
 
 /// What ended hyper's part of an h1 connection.
 enum End {
     Http(hyper::Result<()>),
-    Tunnel(Takeover),
+    Tunnel(Box<Takeover>),
 }
 
 async fn serve_http1(
@@ -148,9 +144,9 @@ async fn serve_http1(
         builder.max_headers(settings.heads.count); // hyper's default needs no heap
     }
     // The service begins in the call itself, before hyper can read on: the tap has to know.
-    let service = service_fn(|request| {
-        let begun = exchange::begin(&connection, request);
-        Box::pin(exchange::exchange(connection.clone(), begun)) // `poll_without_shutdown` wants it unpinned
+    let service = service_fn(|request: Request<Incoming>| {
+        let begun = exchange::begin(&connection, request.map(ClientBody::Http1));
+        Box::pin(exchange(connection.clone(), begun)) // `poll_without_shutdown` wants it unpinned
     });
     let mut http = builder.serve_connection(TokioIo::new(tap), service);
     let end = {
@@ -181,9 +177,21 @@ async fn serve_http1(
             let shared = entry.shared.clone();
             let linger = settings.times.linger;
             // A task of its own: this one's size is that of HTTP, and a tunnel lives for hours.
-            entry.shared.tasks.spawn("tunnel", upgrade::tunnel(shared, peer, takeover, stream, linger, permit));
+            entry.shared.tasks.spawn("tunnel", upgrade::tunnel(shared, takeover, Client::Http1(stream, permit), linger));
         }
         End::Http(result) => close_http1(&connection, &handle, stream, result).await,
+    }
+}
+
+/// Answers a request. Where it became a tunnel the future never completes: the connection's driver sees that,
+/// and drops it with the rest of HTTP.
+async fn exchange(connection: Arc<Connection>, begun: Begun) -> Result<Response<Reply>, Infallible> {
+    match exchange::exchange(connection.clone(), begun).await {
+        Outcome::Answer(answer) => Ok(answer),
+        Outcome::Tunnel(takeover, _alive) => {
+            connection.take_over(takeover);
+            std::future::pending().await
+        }
     }
 }
 
@@ -192,7 +200,7 @@ async fn close_http1(connection: &Connection, tap: &TapHandle, mut stream: Strea
         respond::failed_http(error, tap, connection);
     }
     if tap.expired() == Some(Clock::Send) {
-        return reset_on_close(stream.socket());
+        return stream.reset_on_close();
     }
     if let Some(answer) = respond::without_hyper(tap)
         && !matches!(timeout(LINGER_TIME, stream.write_all(answer.as_bytes())).await, Ok(Ok(())))
@@ -200,75 +208,7 @@ async fn close_http1(connection: &Connection, tap: &TapHandle, mut stream: Strea
         return; // a peer that takes nothing, or is gone
     }
     if connection.cut.load(Ordering::Relaxed) {
-        return reset_on_close(stream.socket());
+        return stream.reset_on_close();
     }
     lingering_close(stream).await;
-}
-
-async fn serve_http2(entry: &Arc<Entry>, peer: Peer, stream: Stream, settings: &Settings) {
-    let secure = stream.is_tls();
-    let (tap, handle) = Tap::passing(stream, tap_times(&settings.times), settings.h2_streams);
-    let connection = Connection::new(entry, peer, secure, None);
-    let mut builder = http2::Builder::new(Streams(entry.shared.tasks.clone()));
-    builder.timer(TokioTimer::new());
-    builder.max_concurrent_streams(settings.h2_streams).max_send_buf_size(H2_SEND_BUFFER);
-    builder.initial_stream_window_size(H2_STREAM_WINDOW).initial_connection_window_size(H2_CONNECTION_WINDOW);
-    builder.max_header_list_size(u32::try_from(settings.heads.bytes).unwrap_or(u32::MAX));
-    let service = service_fn(|request| {
-        let begun = exchange::begin(&connection, request);
-        exchange::exchange(connection.clone(), begun)
-    });
-    let mut http = pin!(builder.serve_connection(TokioIo::new(tap), service));
-    let shutdown = &entry.shared.shutdown;
-    let (mut told, mut unused) = (false, false);
-    let result = loop {
-        tokio::select! {
-            biased;
-            result = http.as_mut() => break result,
-            () = shutdown.ended() => break Ok(()),
-            () = handle.flooded() => {
-                respond::flooded(peer);
-                break Ok(());
-            }
-            () = shutdown.draining(), if !told => {
-                told = true;
-                http.as_mut().graceful_shutdown();
-            }
-            () = idle(&connection, settings.times.keep_alive), if !told => {
-                (told, unused) = (true, true);
-                http.as_mut().graceful_shutdown();
-            }
-            // hyper closes when the client has answered its PING; one that does not is not waited for.
-            () = idle(&connection, LINGER_TIME), if unused => break Ok(()),
-        }
-    };
-    if let Err(error) = result {
-        respond::failed_http(&error, &handle, &connection);
-    }
-}
-
-/// Completes when no exchange has been alive for `time`.
-async fn idle(connection: &Connection, time: Duration) {
-    loop {
-        let since = connection.begun + Duration::from_millis(connection.used.load(Ordering::Relaxed));
-        let alive = connection.exchanges.load(Ordering::Relaxed) > 0;
-        if !alive && since.elapsed() >= time {
-            return;
-        }
-        // Looked at, not told: a look each `time` costs nothing, and the end of idleness is never early.
-        tokio::time::sleep_until(if alive { Instant::now() } else { since } + time).await;
-    }
-}
-
-/// Lets hyper start its tasks where ours are counted.
-#[derive(Clone)]
-struct Streams(Tasks);
-
-impl<F> hyper::rt::Executor<F> for Streams
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, future: F) {
-        self.0.spawn("h2 stream", future);
-    }
 }

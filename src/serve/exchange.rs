@@ -1,26 +1,25 @@
 //! One request: route, then forward, upgrade or answer.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::header::{EXPECT, LOCATION, UPGRADE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, request};
 use http_body::Body as _;
-use hyper::body::Incoming;
 
-use super::body::{Alive, Reply};
+use super::body::{Alive, ClientBody, Reply};
 use super::connection::Connection;
 use super::record::Record;
 use super::respond::{self, Failure};
+use super::upgrade::Takeover;
 use super::{World, forward, laws, upgrade};
 use crate::handshake::{Draft, Offer, Refusal};
 use crate::headers::{BadRequest, origin_target};
-use crate::route::{Action, Found, Query, Redirect};
+use crate::route::{Action, Forward, Found, Query, Redirect};
 
 /// A request that was just read, with what only its first moment can tell.
 pub(super) struct Begun {
     parts: request::Parts,
-    body: Incoming,
+    body: ClientBody,
     alive: Alive,
     /// It asks for a WebSocket; what follows its head is held.
     asks: bool,
@@ -29,23 +28,33 @@ pub(super) struct Begun {
 }
 
 /// To be called before anything more is read from the connection.
-pub(super) fn begin(connection: &Arc<Connection>, request: Request<Incoming>) -> Begun {
+pub(super) fn begin(connection: &Arc<Connection>, request: Request<ClientBody>) -> Begun {
     let (parts, body) = request.into_parts();
-    let asks = Offer::is_asked(&parts.method, parts.version, &parts.headers);
+    let asks = Offer::is_asked(&parts.method, parts.version, &parts.headers, laws::protocol(&parts));
     let raw = connection.tap.as_ref().and_then(|tap| tap.request(asks, !body.is_end_stream()));
     // Out of step the tap may have seen the end of a head only.
     let raw = raw.filter(|raw| raw.starts_with(parts.method.as_str().as_bytes()));
     Begun { parts, body, alive: Alive::new(connection), asks, raw }
 }
 
-/// Answers a request. Where it became a tunnel the future never completes; it is dropped.
-pub(super) async fn exchange(connection: Arc<Connection>, begun: Begun) -> Result<Response<Reply>, Infallible> {
+/// What comes of a request.
+pub(super) enum Outcome {
+    Answer(Response<Reply>),
+    /// A tunnel, to be opened on what the request came by; and the exchange's hold on that.
+    Tunnel(Box<Takeover>, Alive),
+}
+
+/// Answers a request, or makes a tunnel of it.
+pub(super) async fn exchange(connection: Arc<Connection>, begun: Begun) -> Outcome {
     let Begun { parts, body, alive, asks, raw } = begun;
     let has_body = !body.is_end_stream();
     let in_step = raw.is_some();
     let expects = has_body && parts.version == Version::HTTP_11 && parts.headers.contains_key(EXPECT);
     let world = connection.entry.shared.world.load_full();
-    let mut answer = route(&connection, &world, Begun { parts, body, alive, asks, raw }).await;
+    let mut answer = match route(&connection, &world, Begun { parts, body, alive, asks, raw }).await {
+        Outcome::Answer(answer) => answer,
+        tunnel @ Outcome::Tunnel(..) => return tunnel,
+    };
     if asks {
         // Bytes behind a refused offer are never read as a request. Where it is not known whether there
         // are any (out of step), or where they are still to come (a body, hixie-76's key), likewise.
@@ -59,7 +68,7 @@ pub(super) async fn exchange(connection: Arc<Connection>, begun: Begun) -> Resul
         // Nobody has asked for the body: what comes next may be that, or the next request.
         respond::close_after(answer.headers_mut());
     }
-    Ok(answer)
+    Outcome::Answer(answer)
 }
 
 /// Marks an answer whose maker knows what became of the request's body.
@@ -70,7 +79,7 @@ pub(super) struct BodySettled;
 #[derive(Clone)]
 struct MoreToCome;
 
-async fn route(connection: &Arc<Connection>, world: &Arc<World>, begun: Begun) -> Response<Reply> {
+async fn route(connection: &Arc<Connection>, world: &Arc<World>, begun: Begun) -> Outcome {
     let Begun { parts, body, alive, asks, raw } = begun;
     let shared = &connection.entry.shared;
     let host = laws::host(&parts);
@@ -79,25 +88,29 @@ async fn route(connection: &Arc<Connection>, world: &Arc<World>, begun: Begun) -
     let mut record = Record::new(shared, client, parts.method.clone(), shown_host, parts.uri.path().to_owned());
     let host = match host {
         Ok(host) => host,
-        Err(bad) => return respond::failure(bad.into(), record, alive),
+        Err(bad) => return Outcome::Answer(respond::failure(bad.into(), record, alive)),
     };
     if let Some(port) = connection.entry.redirect_https {
-        return redirect_https(port, host.as_ref(), &parts, asks, record, alive);
+        return Outcome::Answer(redirect_https(port, host.as_ref(), &parts, asks, record, alive));
     }
     let host_text = host.as_ref().map(laws::text);
-    let query = Query { host: host_text.as_deref(), path: parts.uri.path(), method: &parts.method, headers: &parts.headers };
+    let query =
+        Query { host: host_text.as_deref(), path: parts.uri.path(), method: laws::method(&parts), headers: &parts.headers };
     let Found { route, path } = match world.routes.find(&query) {
         Ok(Some(found)) => found,
-        Ok(None) => return respond::failure(Failure::no_route(), record, alive),
-        Err(error) => return respond::failure(error.into(), record, alive),
+        Ok(None) => return Outcome::Answer(respond::failure(Failure::no_route(), record, alive)),
+        Err(error) => return Outcome::Answer(respond::failure(error.into(), record, alive)),
     };
     let path = path.into_owned();
     record.route = Some(route.name.clone());
     let mut answer = match &route.action {
-        Action::Forward(forward) => match Offer::parse(&parts.method, parts.version, &parts.headers, forward.legacy_drafts) {
+        Action::Forward(forward) => match offer(&parts, forward) {
             Ok(Some(offer)) => {
                 let ask = upgrade::Ask { route: &route, forward, path: &path, host, parts, offer, raw, record, alive };
-                upgrade::upgrade(connection, world, ask).await
+                match upgrade::upgrade(connection, world, ask).await {
+                    Outcome::Answer(answer) => answer,
+                    tunnel @ Outcome::Tunnel(..) => return tunnel,
+                }
             }
             Ok(None) => {
                 let job = forward::Job { route: &route, forward, path: &path, host, parts, body, record, alive };
@@ -111,6 +124,9 @@ async fn route(connection: &Arc<Connection>, world: &Arc<World>, begun: Begun) -
                 answer
             }
         },
+        Action::Respond(own) if own.status.is_success() && laws::protocol(&parts).is_some() => {
+            respond::failure(Failure::no_socket(), record, alive)
+        }
         Action::Respond(own) => respond::text_answer(own.status, HeaderMap::new(), own.body.clone(), record, alive),
         Action::Redirect(redirect) => match redirect.expand(host_text.as_deref(), &origin_target(&parts.uri)) {
             Some(location) => own_redirect(redirect.status, location, record, alive),
@@ -119,7 +135,11 @@ async fn route(connection: &Arc<Connection>, world: &Arc<World>, begun: Begun) -
     };
     // Here and nowhere before, so that answers of ours about a backend that failed have them too.
     route.response_headers.apply(answer.headers_mut());
-    answer
+    Outcome::Answer(answer)
+}
+
+fn offer(parts: &request::Parts, forward: &Forward) -> Result<Option<Offer>, Refusal> {
+    Offer::parse(&parts.method, parts.version, &parts.headers, laws::protocol(parts), forward.legacy_drafts)
 }
 
 fn own_redirect(status: StatusCode, location: HeaderValue, record: Record, alive: Alive) -> Response<Reply> {

@@ -7,11 +7,10 @@ use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING}
 use http::{Method, Request, Response, StatusCode, Uri, Version, request};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio_util::sync::DropGuard;
 
 use super::World;
-use super::body::{Alive, Flow, Reply, Source, Upload};
+use super::body::{Alive, ClientBody, Flow, Reply, Source, Upload};
 use super::connection::Connection;
 use super::exchange::BodySettled;
 use super::laws::{self, Prepared};
@@ -28,7 +27,7 @@ pub(super) struct Job<'a> {
     pub(super) path: &'a Normal<'static>,
     pub(super) host: Option<HeaderValue>,
     pub(super) parts: request::Parts,
-    pub(super) body: Incoming,
+    pub(super) body: ClientBody,
     pub(super) record: Record,
     pub(super) alive: Alive,
 }
@@ -72,7 +71,7 @@ fn upload(
     forward: &Forward,
     flow: &Arc<Flow>,
     parts: &mut request::Parts,
-    body: Incoming,
+    body: ClientBody,
     version: Version,
 ) -> RequestBody {
     if version == Version::HTTP_10 {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::header::{CONNECTION, HOST, LOCATION, SET_COOKIE, UPGRADE};
-use http::{HeaderMap, HeaderValue, StatusCode, request};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, request};
 
 use super::connection::Connection;
 use super::forward::Answered;
@@ -41,9 +41,20 @@ pub(super) fn text(value: &HeaderValue) -> String {
     String::from_utf8_lossy(value.as_bytes()).into_owned()
 }
 
+/// The `:protocol` of an extended CONNECT.
+pub(super) fn protocol(parts: &request::Parts) -> Option<&str> {
+    parts.extensions.get::<h2::ext::Protocol>().map(h2::ext::Protocol::as_str)
+}
+
+/// What a request's method is to the law and to routes: an extended CONNECT has the target of a GET and stands
+/// for the one of HTTP/1.1 (RFC 8441 section 5).
+pub(super) fn method(parts: &request::Parts) -> &Method {
+    if protocol(parts).is_some() { &Method::GET } else { &parts.method }
+}
+
 /// The host a request is for, once its form is checked: of the target where that has one, else `Host`.
 pub(super) fn host(parts: &request::Parts) -> Result<Option<HeaderValue>, BadRequest> {
-    headers::check_request(&parts.method, &parts.uri, parts.version, &parts.headers)?;
+    headers::check_request(method(parts), &parts.uri, parts.version, &parts.headers)?;
     let host = headers::effective_host(&parts.uri, &parts.headers);
     Ok(host.and_then(|host| HeaderValue::from_str(host).ok()))
 }

@@ -8,6 +8,7 @@ mod body;
 mod connection;
 mod exchange;
 mod forward;
+mod http2;
 mod laws;
 mod record;
 mod respond;

@@ -42,6 +42,11 @@ impl Failure {
         Self::new(StatusCode::BAD_GATEWAY, Fault::Backend, why)
     }
 
+    /// A success that is no 101, to an offer over HTTP/2, where it would open a tunnel.
+    pub(super) fn no_switch(status: StatusCode) -> Self {
+        Self::bad_gateway(format!("it answered a WebSocket handshake with {status} and no 101"))
+    }
+
     pub(super) fn no_route() -> Self {
         Self::new(StatusCode::NOT_FOUND, Fault::Client, "no route matches the request")
     }
@@ -64,6 +69,11 @@ impl Failure {
     /// A WebSocket on a listener that only redirects: no client follows a redirect there.
     pub(super) fn needs_tls() -> Self {
         Self::new(StatusCode::FORBIDDEN, Fault::Client, "WebSockets are only served over TLS here (wss://)")
+    }
+
+    /// A WebSocket over HTTP/2 where a fixed answer of success waits: on CONNECT that would be a tunnel.
+    pub(super) fn no_socket() -> Self {
+        Self::new(StatusCode::NOT_FOUND, Fault::Client, "no WebSocket is served here")
     }
 
     /// An error of sending a request, seen together with what became of its body.
@@ -103,6 +113,8 @@ impl From<Refusal> for Failure {
             failure.fields.push((SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")));
             failure.fields.push((UPGRADE, HeaderValue::from_static("websocket")));
             failure.fields.push((CONNECTION, HeaderValue::from_static("Upgrade")));
+        } else if refusal == Refusal::VersionOverHttp2 {
+            failure.fields.push((SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")));
         }
         failure
     }
@@ -194,6 +206,19 @@ pub(super) fn failed_http(error: &hyper::Error, tap: &TapHandle, connection: &Co
     } else {
         tracing::info!(target: "spliceway::connections", client = %peer, fault = "client", error = text, "{why}");
     }
+}
+
+/// What an h2 connection ended for, where not for the end of its time.
+pub(super) fn failed_http2(error: &h2::Error, tap: &TapHandle, peer: Peer) {
+    let why = match tap.expired() {
+        Some(Clock::Send) => "the client took no bytes in time",
+        _ if error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM) && error.is_library() => {
+            "the client did what floods do, beyond what HTTP/2 clients need"
+        }
+        _ if error.is_library() => "the client broke the rules of HTTP/2",
+        _ => "the connection broke",
+    };
+    tracing::info!(target: "spliceway::connections", client = %peer, fault = "client", error = chain(error), "{why}");
 }
 
 /// A client that keeps h2 busy with frames that carry nothing.

@@ -8,23 +8,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HOST;
-use http::{HeaderValue, Response, StatusCode, Version, request};
+use http::{HeaderMap, HeaderValue, StatusCode, request};
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::body::{Alive, Reply};
+use super::body::Alive;
 use super::connection::Connection;
+use super::exchange::Outcome;
 use super::forward::Answered;
 use super::laws::{self, Prepared};
 use super::record::{self, Record};
 use super::respond::{self, Failure};
-use super::{Shared, World};
+use super::{Shared, World, http2};
 use crate::base::RequestId;
 use crate::handshake::{AnswerError, AnswerReader, Heard, Offer, fresh_key};
 use crate::headers;
 use crate::listen::Permit;
-use crate::net::{LINGER_TIME, Peer, Stream};
+use crate::net::{LINGER_TIME, Stream};
 use crate::route::{Forward, Normal, Route, WebSocket};
 use crate::session::Place;
 use crate::tunnel::{By, Ended, How, Tunnel};
@@ -43,10 +44,9 @@ pub(super) struct Ask<'a> {
     pub(super) alive: Alive,
 }
 
-/// Both sides agreed: what is left to do once hyper has let go of the connection.
+/// Both sides agreed: what is left to do once HTTP has let go of the connection, or stream.
 pub(super) struct Takeover {
-    /// The 101, to be written first.
-    head: Bytes,
+    opening: Opening,
     backend: Stream,
     lease: Lease,
     place: Place,
@@ -54,24 +54,44 @@ pub(super) struct Takeover {
     client: String,
 }
 
+/// The answer that opens a tunnel.
+enum Opening {
+    /// The 101, to be written first.
+    Http1(Bytes),
+    /// The fields of the 200.
+    Http2(HeaderMap),
+}
+
+/// What a client's tunnel is opened on.
+pub(super) enum Client {
+    /// What is left of an h1 connection.
+    Http1(Stream, Permit),
+    /// A stream of h2, whose exchange lives on.
+    Http2(http2::Open, Alive),
+}
+
+/// What is held for a tunnel's life: of h1 the connection's permit, of h2 the exchange.
+type Hold = (Option<Permit>, Option<Alive>);
+
 /// What a backend said to a handshake, and on which stream.
 struct Said {
     heard: Heard,
     stream: Stream,
 }
 
-/// Performs the handshake with a backend. Returns only where no tunnel comes of it.
-pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: Ask<'_>) -> Response<Reply> {
+/// Performs the handshake with a backend.
+pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: Ask<'_>) -> Outcome {
     let Ask { route, forward, path, host, mut parts, offer, raw, mut record, alive } = ask;
+    let failed = |failure: Failure, record, alive| Outcome::Answer(respond::failure(failure, record, alive));
     let backend = match laws::backend(world, forward) {
         Ok(backend) => backend,
-        Err(failure) => return respond::failure(failure, record, alive),
+        Err(failure) => return failed(failure, record, alive),
     };
     let prepared = laws::request(connection, world, route, forward, path, host, &mut parts);
     let cookie = backend.sticky_cookie().and_then(|name| headers::cookie(&prepared.cookies, name).map(str::to_owned));
-    let key = match forward.handshake {
-        WebSocket::Forward => offer.key().map(|key| key.as_bytes().to_vec()),
-        WebSocket::Terminate => offer.key().map(|_| own_key().into_bytes()),
+    let key = match (forward.handshake, offer.key()) {
+        (WebSocket::Forward, Some(key)) => Some(key.as_bytes().to_vec()),
+        _ => offer.needs_key().then(|| own_key().into_bytes()),
     };
     let deadline = Instant::now() + forward.handshake_time;
     let asking = Asking { offer: &offer, parts: &parts, prepared: &prepared, raw: raw.as_deref(), key: key.as_deref(), world };
@@ -79,23 +99,26 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
     let (said, lease) = match asked.unwrap_or_else(|_| Err(Failure::silent("it did not answer the WebSocket handshake in time")))
     {
         Ok(said) => said,
-        Err(failure) => return respond::failure(failure, record, alive),
+        Err(failure) => return failed(failure, record, alive),
     };
     let Said { heard: Heard { answer, head, behind }, mut stream } = said;
     if answer.status != StatusCode::SWITCHING_PROTOCOLS {
+        if offer.is_over_http2() && answer.status.is_success() {
+            return failed(Failure::no_switch(answer.status), record, alive);
+        }
         let read = [head, behind].concat().into();
         let response = match timeout_at(deadline, replay(lease.clone(), stream, read)).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return respond::failure(Failure::bad_gateway(error), record, alive),
-            Err(_) => return respond::failure(Failure::silent("its answer stopped within its head"), record, alive),
+            Ok(Err(error)) => return failed(Failure::bad_gateway(error), record, alive),
+            Err(_) => return failed(Failure::silent("its answer stopped within its head"), record, alive),
         };
-        let version = Version::HTTP_11;
+        let version = parts.version;
         let answered = Answered { route, forward, prepared: &prepared, cookie: cookie.as_deref(), version, lease, upload: None };
-        return answered.pass(connection, backend, response, record, alive);
+        return Outcome::Answer(answered.pass(connection, backend, response, record, alive));
     }
     let mut agreement = match offer.agree(&parts.headers, key.as_deref(), answer) {
         Ok(agreement) => agreement,
-        Err(disagreement) => return respond::failure(disagreement.into(), record, alive),
+        Err(disagreement) => return failed(disagreement.into(), record, alive),
     };
     headers::strip_response(agreement.headers_mut());
     laws::put_cookies_right(route, forward, agreement.headers_mut());
@@ -105,11 +128,13 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
     record.silence();
     let shared = &connection.entry.shared;
     let place = shared.registry.enter(connection.peer, route.name.clone(), lease.server_name().clone());
-    let head = agreement.response_head(offer.key().map(HeaderValue::as_bytes));
+    let opening = if offer.is_over_http2() {
+        Opening::Http2(agreement.response_fields())
+    } else {
+        Opening::Http1(agreement.response_head(offer.key().map(HeaderValue::as_bytes)))
+    };
     let client = std::mem::take(&mut record.client);
-    connection.take_over(Takeover { head, backend: stream, lease, place, id: record.id, client });
-    // The connection's driver sees that now, and drops this future with the rest of HTTP.
-    std::future::pending().await
+    Outcome::Tunnel(Box::new(Takeover { opening, backend: stream, lease, place, id: record.id, client }), alive)
 }
 
 fn own_key() -> String {
@@ -194,30 +219,31 @@ impl From<AnswerError> for Silence {
 }
 
 /// Answers the client and moves bytes until both sides are done.
-pub(super) async fn tunnel(
-    shared: Arc<Shared>,
-    peer: Peer,
-    takeover: Takeover,
-    mut stream: Stream,
-    linger: Duration,
-    permit: Permit,
-) {
-    let Takeover { head, backend, lease, place, id, client } = takeover;
+pub(super) async fn tunnel(shared: Arc<Shared>, takeover: Box<Takeover>, on: Client, linger: Duration) {
+    let Takeover { opening, backend, lease, place, id, client } = *takeover;
     let session = place.session();
-    debug_assert_eq!(session.client, peer);
     record::opened(&shared, session, id, &client);
-    // A client that has not room for a head takes nothing at all.
-    let answered = timeout(LINGER_TIME, answer(&mut stream, head)).await;
-    let ended = match answered {
-        Ok(Ok(())) => Tunnel::new(stream, backend).run(linger, &session.traffic, &shared.shutdown).await,
-        _ => Ended { by: By::Client, how: How::Reset },
+    let (ended, hold) = match open(on, opening).await {
+        Some((stream, hold)) => (Tunnel::new(stream, backend).run(linger, &session.traffic, &shared.shutdown).await, Some(hold)),
+        None => (Ended { by: By::Client, how: How::Reset }, None),
     };
-    drop((lease, permit)); // held until here: capacity returns with the last byte, and before the record says so
+    drop((lease, hold)); // held until here: capacity returns with the last byte, and before the record says so
     record::closed(&shared, session, &client, ended);
 }
 
-/// Writes the 101, and lets go of it.
-async fn answer(stream: &mut Stream, head: Bytes) -> std::io::Result<()> {
-    stream.write_all(&head).await?;
-    stream.flush().await
+/// Sends the answer that opens a tunnel, and lets go of it. `None`: the client does not take it.
+async fn open(client: Client, opening: Opening) -> Option<(Stream, Hold)> {
+    match (client, opening) {
+        (Client::Http1(mut stream, permit), Opening::Http1(head)) => {
+            let answer = async {
+                stream.write_all(&head).await?;
+                stream.flush().await
+            };
+            // A client that has not room for a head takes nothing at all.
+            timeout(LINGER_TIME, answer).await.ok()?.ok()?;
+            Some((stream, (Some(permit), None)))
+        }
+        (Client::Http2(stream, alive), Opening::Http2(fields)) => Some((stream.open(fields)?, (None, Some(alive)))),
+        _ => None, // an offer is answered by the version that it came by
+    }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use crate::base::Shutdown;
-use crate::net::{Stream, reset_on_close, unsent};
+use crate::net::Stream;
 use direction::Direction;
 pub use ended::{By, Ended, How};
 pub use scratch::SCRATCH_BYTES;
@@ -156,10 +156,10 @@ impl Tunnel {
             })
             .await;
         }
-        for (lost, survivor) in [(lost_client, &self.backend), (lost_backend, &self.client)] {
+        for (lost, survivor) in [(lost_client, &mut self.backend), (lost_backend, &mut self.client)] {
             if lost {
                 wait_until_sent(survivor).await;
-                reset_on_close(survivor.socket());
+                survivor.reset_on_close();
             }
         }
         self.first.unwrap_or(Ended { by: By::Us, how: How::Shutdown })
@@ -175,7 +175,7 @@ enum Moved {
 /// event for an empty send queue, so it is looked at; this happens once, at the end of a broken tunnel.
 async fn wait_until_sent(stream: &Stream) {
     let deadline = Instant::now() + LAST_BYTES;
-    while unsent(stream.socket()) > 0 && Instant::now() < deadline {
+    while stream.unsent() > 0 && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
