@@ -331,7 +331,7 @@ impl Reply {
                         return Poll::Ready(Some(Err(io::Error::from(io::ErrorKind::TimedOut).into())));
                     }
                 }
-                polled.map_err(Into::into)
+                polled
             }
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HOST;
-use http::{HeaderMap, HeaderValue, StatusCode, request};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, request};
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -22,14 +22,14 @@ use super::record::{self, Record};
 use super::respond::{self, Failure};
 use super::{Shared, World, http2};
 use crate::base::RequestId;
-use crate::handshake::{AnswerError, AnswerReader, Heard, Offer, fresh_key};
+use crate::handshake::{Agreement, AnswerError, AnswerReader, Heard, Offer, PROTOCOL, fresh_key};
 use crate::headers;
 use crate::listen::Permit;
 use crate::net::{LINGER_TIME, Stream};
 use crate::route::{Forward, Normal, Route, WebSocket};
 use crate::session::Place;
 use crate::tunnel::{By, Ended, How, Tunnel};
-use crate::upstream::{Backend, Lease, replay};
+use crate::upstream::{AnswerBody, Backend, ConnectError, Connected, DialError, Lease, replay};
 
 /// A handshake that the client asks for.
 pub(super) struct Ask<'a> {
@@ -73,10 +73,17 @@ pub(super) enum Client {
 /// What is held for a tunnel's life: of h1 the connection's permit, of h2 the exchange.
 type Hold = (Option<Permit>, Option<Alive>);
 
-/// What a backend said to a handshake, and on which stream.
-struct Said {
-    heard: Heard,
-    stream: Stream,
+/// What a backend said to a handshake.
+enum Said {
+    /// Over HTTP/1.1, on a stream of its own.
+    Http1(Heard, Stream),
+    Http2(Connected),
+}
+
+/// What that comes to.
+enum Judged {
+    Tunnel(Agreement, Stream),
+    Answer(Response<AnswerBody>),
 }
 
 /// Performs the handshake with a backend.
@@ -101,30 +108,20 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
         Ok(said) => said,
         Err(failure) => return failed(failure, record, alive),
     };
-    let Said { heard: Heard { answer, head, behind }, mut stream } = said;
-    if answer.status != StatusCode::SWITCHING_PROTOCOLS {
-        if offer.is_over_http2() && answer.status.is_success() {
-            return failed(Failure::no_switch(answer.status), record, alive);
+    let judging = Judging { offer: &offer, parts: &parts, key: key.as_deref(), lease: &lease, deadline };
+    let (mut agreement, stream) = match judging.judge(said).await {
+        Ok(Judged::Tunnel(agreement, stream)) => (agreement, stream),
+        Ok(Judged::Answer(response)) => {
+            let (version, cookie) = (parts.version, cookie.as_deref());
+            let answered = Answered { route, forward, prepared: &prepared, cookie, version, lease, upload: None };
+            return Outcome::Answer(answered.pass(connection, backend, response, record, alive));
         }
-        let read = [head, behind].concat().into();
-        let response = match timeout_at(deadline, replay(lease.clone(), stream, read)).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return failed(Failure::bad_gateway(error), record, alive),
-            Err(_) => return failed(Failure::silent("its answer stopped within its head"), record, alive),
-        };
-        let version = parts.version;
-        let answered = Answered { route, forward, prepared: &prepared, cookie: cookie.as_deref(), version, lease, upload: None };
-        return Outcome::Answer(answered.pass(connection, backend, response, record, alive));
-    }
-    let mut agreement = match offer.agree(&parts.headers, key.as_deref(), answer) {
-        Ok(agreement) => agreement,
-        Err(disagreement) => return failed(disagreement.into(), record, alive),
+        Err(failure) => return failed(failure, record, alive),
     };
     headers::strip_response(agreement.headers_mut());
     laws::put_cookies_right(route, forward, agreement.headers_mut());
     laws::add_sticky(connection, backend, cookie.as_deref(), &lease, agreement.headers_mut());
     route.response_headers.apply(agreement.headers_mut());
-    stream.unread(behind);
     record.silence();
     let shared = &connection.entry.shared;
     let place = shared.registry.enter(connection.peer, route.name.clone(), lease.server_name().clone());
@@ -135,6 +132,42 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
     };
     let client = std::mem::take(&mut record.client);
     Outcome::Tunnel(Box::new(Takeover { opening, backend: stream, lease, place, id: record.id, client }), alive)
+}
+
+/// What a backend's word is judged by.
+struct Judging<'a> {
+    offer: &'a Offer,
+    /// The request as it was sent.
+    parts: &'a request::Parts,
+    key: Option<&'a [u8]>,
+    lease: &'a Lease,
+    deadline: Instant,
+}
+
+impl Judging<'_> {
+    async fn judge(&self, said: Said) -> Result<Judged, Failure> {
+        let (Heard { answer, head, behind }, mut stream) = match said {
+            Said::Http2(Connected::Stream(granted, stream)) => {
+                return Ok(Judged::Tunnel(self.offer.agree_over_http2(&self.parts.headers, granted)?, stream));
+            }
+            Said::Http2(Connected::Answer(response)) => return Ok(Judged::Answer(response)),
+            Said::Http1(heard, stream) => (heard, stream),
+        };
+        if answer.status == StatusCode::SWITCHING_PROTOCOLS {
+            let agreement = self.offer.agree(&self.parts.headers, self.key, answer)?;
+            stream.unread(behind);
+            return Ok(Judged::Tunnel(agreement, stream));
+        }
+        if self.offer.is_over_http2() && answer.status.is_success() {
+            return Err(Failure::no_switch(answer.status));
+        }
+        let read = [head, behind].concat().into();
+        match timeout_at(self.deadline, replay(self.lease.clone(), stream, read)).await {
+            Ok(Ok(response)) => Ok(Judged::Answer(response)),
+            Ok(Err(error)) => Err(Failure::bad_gateway(error)),
+            Err(_) => Err(Failure::silent("its answer stopped within its head")),
+        }
+    }
 }
 
 fn own_key() -> String {
@@ -162,17 +195,36 @@ impl Asking<'_> {
         let mut last = Failure::bad_gateway("the backend has no server");
         while let Some(lease) = backend.pick(cookie, &tried) {
             record.server = Some(lease.server_name().clone());
-            match lease.dial().await {
-                Ok(stream) => match self.converse(stream, &lease).await {
-                    Ok(said) => return Ok((said, lease)),
-                    Err(Silence::Closed(why)) => last = Failure::bad_gateway(why),
-                    Err(Silence::Nonsense(error)) => return Err(error.into()),
-                },
-                Err(error) => last = Failure::dialling(&error),
+            match self.ask_one(&lease).await {
+                Ok(said) => return Ok((said, lease)),
+                Err(Silence::Unseen(failure)) => last = failure,
+                Err(Silence::Nonsense(failure)) => return Err(failure),
             }
             tried.push(lease);
         }
         Err(last)
+    }
+
+    /// Over HTTP/2 where the server takes it, else over HTTP/1.1.
+    async fn ask_one(&self, lease: &Lease) -> Result<Said, Silence> {
+        if self.offer.fits_http2()
+            && let Some(connected) = self.connect(lease).await?
+        {
+            return Ok(Said::Http2(connected));
+        }
+        let stream = lease.dial().await?;
+        self.converse(stream, lease).await
+    }
+
+    async fn connect(&self, lease: &Lease) -> Result<Option<Connected>, Silence> {
+        let bad = |_| Silence::Nonsense(Failure::bad_gateway("the rewritten target is no target"));
+        let mut request = Request::new(());
+        *request.method_mut() = Method::CONNECT;
+        *request.uri_mut() = self.prepared.target.parse::<Uri>().map_err(bad)?;
+        *request.headers_mut() = self.parts.headers.clone();
+        Offer::fields_over_http2(request.headers_mut());
+        request.headers_mut().insert(HOST, self.prepared.host_for(lease));
+        Ok(lease.extended_connect(request, PROTOCOL).await?)
     }
 
     /// Writes the offer and reads the head of the answer; answers before the final one are passed over.
@@ -180,21 +232,21 @@ impl Asking<'_> {
         let mut fields = self.parts.headers.clone();
         fields.insert(HOST, self.prepared.host_for(lease));
         let offer = self.offer.request_head(&self.prepared.target, &mut fields, self.raw, self.key);
-        stream.write_all(&offer).await.map_err(|error| Silence::closed(&error))?;
-        stream.flush().await.map_err(|error| Silence::closed(&error))?;
+        stream.write_all(&offer).await.map_err(|error| Silence::broken(&error))?;
+        stream.flush().await.map_err(|error| Silence::broken(&error))?;
         let heads = &self.world.settings.heads;
         let mut reader = AnswerReader::new(heads.bytes, heads.count);
         loop {
             let begun = reader.has_begun();
             match stream.read_buf(reader.room()).await {
                 Ok(0) if begun => return Err(AnswerError::Malformed("it broke off".to_owned()).into()),
-                Ok(0) => return Err(Silence::Closed("it closed the connection before an answer to the handshake".to_owned())),
+                Ok(0) => return Err(Silence::closed("it closed the connection before an answer to the handshake")),
                 Err(error) if begun => return Err(AnswerError::Malformed(format!("it broke off: {error}")).into()),
-                Err(error) => return Err(Silence::closed(&error)),
+                Err(error) => return Err(Silence::broken(&error)),
                 Ok(_) => {}
             }
             if let Some(heard) = reader.heard()? {
-                return Ok(Said { heard, stream });
+                return Ok(Said::Http1(heard, stream));
             }
         }
     }
@@ -202,19 +254,41 @@ impl Asking<'_> {
 
 /// Why a server said nothing.
 enum Silence {
-    Closed(String),
-    Nonsense(AnswerError),
+    /// It has not seen the handshake, or does not want it: another one may be asked.
+    Unseen(Failure),
+    /// It has, and what it did is no answer.
+    Nonsense(Failure),
 }
 
 impl Silence {
-    fn closed(error: &std::io::Error) -> Self {
-        Self::Closed(format!("it broke the connection before an answer to the handshake ({error})"))
+    fn closed(why: &str) -> Self {
+        Self::Unseen(Failure::bad_gateway(why))
+    }
+
+    fn broken(error: &std::io::Error) -> Self {
+        Self::closed(&format!("it broke the connection before an answer to the handshake ({error})"))
+    }
+}
+
+impl From<DialError> for Silence {
+    fn from(error: DialError) -> Self {
+        Self::Unseen(Failure::dialling(&error))
+    }
+}
+
+impl From<ConnectError> for Silence {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Dial(error) => error.into(),
+            ConnectError::Unseen(_) => Self::Unseen(Failure::bad_gateway(error)),
+            ConnectError::Refused(_) => Self::Nonsense(Failure::bad_gateway(error)),
+        }
     }
 }
 
 impl From<AnswerError> for Silence {
     fn from(error: AnswerError) -> Self {
-        Self::Nonsense(error)
+        Self::Nonsense(error.into())
     }
 }
 

@@ -7,21 +7,44 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::BodyError;
 use super::backend::Lease;
 use super::connection::Http1;
+use crate::net::{H2Body, Place};
 
 /// A streamed body. Dropping it before its end closes an h1 connection.
 #[derive(Debug)]
 pub struct AnswerBody {
-    incoming: Incoming,
+    incoming: Source,
     lease: Lease,
     connection: Option<Http1>,
     good: bool,
 }
 
+/// Who reads it.
+#[derive(Debug)]
+enum Source {
+    Hyper(Incoming),
+    /// We do: the answer to an extended CONNECT.
+    Stream(H2Body, #[allow(dead_code)] Place), // the place is held, not looked at
+}
+
+impl Source {
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Hyper(body) => body.is_end_stream(),
+            Self::Stream(body, _) => body.is_end_stream(),
+        }
+    }
+}
+
 impl AnswerBody {
     pub(super) fn new(incoming: Incoming, lease: Lease, connection: Option<Http1>) -> Self {
-        Self { incoming, lease, connection, good: false }
+        Self { incoming: Source::Hyper(incoming), lease, connection, good: false }
+    }
+
+    pub(super) fn of_stream(body: H2Body, place: Place, lease: Lease) -> Self {
+        Self { incoming: Source::Stream(body, place), lease, connection: None, good: false }
     }
 
     /// The head was judged and found good: its connection may carry other requests. Without this word it
@@ -43,11 +66,14 @@ impl AnswerBody {
 
 impl Body for AnswerBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.incoming).poll_frame(cx);
+        let polled = match &mut this.incoming {
+            Source::Hyper(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
+            Source::Stream(body, _) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
+        };
         match &polled {
             Poll::Ready(None) => {
                 if let Some(connection) = this.connection.take().filter(|_| this.good) {
@@ -65,6 +91,9 @@ impl Body for AnswerBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.incoming {
+            Source::Hyper(body) => body.size_hint(),
+            Source::Stream(body, _) => body.size_hint(),
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sha1::{Digest, Sha1};
 
+use super::extended::Carriers;
 use super::pool::Pool;
 use super::{HeadLimits, ServerAddress, Settings};
 use crate::base::Tasks;
@@ -31,6 +32,7 @@ pub(super) struct Server {
     pub(super) heads: HeadLimits,
     pub(super) tasks: Tasks,
     pub(super) pool: Pool,
+    pub(super) carriers: Carriers,
     name: Arc<str>,
     token: String,
     /// Shared with the same server of the backend that took this one's place.
@@ -59,6 +61,7 @@ impl Backend {
                 heads,
                 tasks: tasks.clone(),
                 pool: Pool::new(settings.idle_time),
+                carriers: Carriers::default(),
                 live: live(address),
             })
         };
@@ -104,6 +107,7 @@ impl Backend {
     pub fn sweep(&self) {
         for server in &self.servers {
             server.pool.sweep();
+            server.carriers.sweep(self.settings.idle_time);
         }
     }
 }

@@ -239,7 +239,7 @@ impl Connection {
 }
 
 /// Moves `Host` into the target, where h2 has it (RFC 9113 section 8.3.1).
-fn to_http2(request: &mut Request<RequestBody>, lease: &Lease) {
+pub(super) fn to_http2<B>(request: &mut Request<B>, lease: &Lease) {
     let host = request.headers_mut().remove(HOST);
     let host = host.as_ref().map_or(lease.authority().as_bytes(), HeaderValue::as_bytes);
     let scheme = if lease.server.address.scheme == Scheme::Https { "https" } else { "http" };

@@ -7,6 +7,7 @@ mod answer;
 mod backend;
 mod connection;
 mod dial;
+mod extended;
 mod hearing;
 mod pool;
 mod replay;
@@ -20,6 +21,7 @@ pub use answer::AnswerBody;
 pub use backend::{Backend, Lease};
 pub use connection::{Connection, SendError};
 pub use dial::DialError;
+pub use extended::{ConnectError, Connected};
 pub use replay::replay;
 pub use settings::{Protocol, Scheme, ServerAddress, Settings, Sticky, Target};
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use h2::RecvStream;
-use h2::server::SendResponse;
+use h2::server::{Builder, SendResponse};
 use http::{HeaderMap, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -54,7 +54,7 @@ impl H2Backend {
         F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        Self::serve("h2c", None, usize::MAX, script)
+        Self::serve("h2c", None, Builder::new(), usize::MAX, script)
     }
 
     /// The same, with so many requests on each connection: then a GOAWAY, and its end.
@@ -63,7 +63,16 @@ impl H2Backend {
         F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        Self::serve("h2c", None, requests, script)
+        Self::serve("h2c", None, Builder::new(), requests, script)
+    }
+
+    /// Without TLS, with settings of its own.
+    pub fn scripted_with<F, Fut>(settings: Builder, requests: usize, script: F) -> Self
+    where
+        F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        Self::serve("h2c", None, settings, requests, script)
     }
 
     /// Over TLS; it takes h2 alone by ALPN.
@@ -72,10 +81,19 @@ impl H2Backend {
         F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        Self::serve("https", Some(identity.server_config_alpn(&["h2"]).into()), usize::MAX, script)
+        Self::scripted_tls_with(identity, Builder::new(), script)
     }
 
-    fn serve<F, Fut>(scheme: &'static str, tls: Option<TlsAcceptor>, requests: usize, script: F) -> Self
+    /// The same with settings of its own.
+    pub fn scripted_tls_with<F, Fut>(identity: &Identity, settings: Builder, script: F) -> Self
+    where
+        F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        Self::serve("https", Some(identity.server_config_alpn(&["h2"]).into()), settings, usize::MAX, script)
+    }
+
+    fn serve<F, Fut>(scheme: &'static str, tls: Option<TlsAcceptor>, settings: Builder, requests: usize, script: F) -> Self
     where
         F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
@@ -89,7 +107,7 @@ impl H2Backend {
             while let Ok((tcp, _)) = listener.accept().await {
                 tcp.set_nodelay(true).expect("an option"); // window updates must not wait
                 counted.fetch_add(1, Ordering::SeqCst);
-                tokio::spawn(connection(tcp, tls.clone(), requests, script.clone()));
+                tokio::spawn(connection(tcp, tls.clone(), settings.clone(), requests, script.clone()));
             }
         });
         Self { _runtime: runtime, address, scheme, connections }
@@ -111,29 +129,29 @@ impl H2Backend {
     }
 }
 
-async fn connection<F, Fut>(tcp: TcpStream, tls: Option<TlsAcceptor>, requests: usize, script: F)
+async fn connection<F, Fut>(tcp: TcpStream, tls: Option<TlsAcceptor>, settings: Builder, requests: usize, script: F)
 where
     F: Fn(Call) -> Fut,
     Fut: Future<Output = ()> + Send + 'static,
 {
     match tls {
-        None => streams(tcp, requests, script).await,
+        None => streams(tcp, settings, requests, script).await,
         Some(tls) => {
             // A TLS handshake that fails is its client's to tell.
             if let Ok(stream) = tls.accept(tcp).await {
-                streams(stream, requests, script).await;
+                streams(stream, settings, requests, script).await;
             }
         }
     }
 }
 
-async fn streams<S, F, Fut>(stream: S, requests: usize, script: F)
+async fn streams<S, F, Fut>(stream: S, settings: Builder, requests: usize, script: F)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     F: Fn(Call) -> Fut,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+    let Ok(mut connection) = settings.handshake(stream).await else { return };
     let mut taken = 0;
     while let Some(Ok((request, respond))) = connection.accept().await {
         tokio::spawn(script(Call { request, respond }));

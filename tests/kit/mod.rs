@@ -30,7 +30,7 @@ pub use backend::{Backend, RefusedPort, free_port, http};
 pub use certs::{Authority, Identity, Validity};
 pub use conn::{Body, Conn, Cut, Framing};
 pub use frames::{Frame, Frames, frame as raw_frame, kind};
-pub use h2::{H2, H2Answer};
+pub use h2::{H2, H2Answer, H2Asked, H2Socket, connect};
 pub use h2_backend::{Call, H2Backend};
 pub use head::{Head, shown};
 pub use proxy::{Line, Proxy, Setup};
