@@ -1,5 +1,6 @@
 """What the tests of WebSockets over HTTP/2 have in common: asking, failing, and running one after the other."""
 
+import concurrent.futures
 import os
 import sys
 import time
@@ -51,22 +52,31 @@ def verdict(function, scheme, under_test, backend):
         return traceback.format_exc()
 
 
+def run_over(scheme, tests, new_backend, settings):
+    """How many passed and failed over one listener."""
+    wanted = sys.argv[1:]
+    passed = failed = 0
+    backend = new_backend()
+    with proxy.Proxy(backend.url, settings) as under_test:
+        for function, only_tls in tests:
+            name = function.__name__
+            if only_tls and scheme != "tls" or wanted and not any(word in name for word in wanted):
+                continue
+            began = time.monotonic()
+            why = verdict(function, scheme, under_test, backend)
+            took = f"{time.monotonic() - began:.1f} s"
+            word = "ok  " if why is None else "FAIL"
+            print(f"{word} {scheme} {name}, {took}{'' if why is None else ': ' + why}\n", end="", flush=True)
+            passed, failed = passed + (why is None), failed + (why is not None)
+    return passed, failed
+
+
 def run_all(tests, new_backend, settings):
     """Runs them (those whose names hold a word of the command line) over both listeners; the exit status."""
-    wanted = sys.argv[1:]
-    failed = passed = 0
-    for scheme in ("tls", "h2c"):
-        backend = new_backend()
-        with proxy.Proxy(backend.url, settings) as under_test:
-            for function, only_tls in tests:
-                name = function.__name__
-                if only_tls and scheme != "tls" or wanted and not any(word in name for word in wanted):
-                    continue
-                began = time.monotonic()
-                why = verdict(function, scheme, under_test, backend)
-                took = f"{time.monotonic() - began:.1f} s"
-                print(f"{'ok  ' if why is None else 'FAIL'} {scheme} {name}, {took}" + (f": {why}" if why else ""), flush=True)
-                passed, failed = passed + (why is None), failed + (why is not None)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        runs = [pool.submit(run_over, scheme, tests, new_backend, settings) for scheme in ("tls", "h2c")]
+        counts = [run.result() for run in runs]
+    passed, failed = (sum(column) for column in zip(*counts))
     peer = os.environ.get("PEER")
     print(f"{passed} passed, {failed} failed" + (f" ({peer})" if peer else ""))
-    return 1 if failed else 0
+    return 1 if failed or not passed else 0

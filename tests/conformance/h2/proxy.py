@@ -57,9 +57,9 @@ class Proxy:
         return (self.dir / "log").read_text(errors="replace")
 
     def memory(self):
-        """Its share of memory in bytes (Pss)."""
+        """Its share of memory in bytes (Pss), but for what is a file's: other processes of the binary may come and go."""
         text = pathlib.Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
-        return next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:"))
+        return next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss_Anon:"))
 
     def wait_for(self, port):
         end = time.monotonic() + 20

@@ -217,7 +217,7 @@ def a_stream_that_is_not_read_holds_its_messages_and_loses_none(c, backend):
 @test()
 def a_backend_that_does_not_read_holds_its_stream_and_no_other(c, backend):
     number, _ = c.tunnel("/stall")
-    c.limit = 3
+    c.limit = 2
     left = c.send(number, websocket.frame(bytes(32 << 20), 2, masked=True))
     c.limit = 10
     holds(left > 16 << 20, f"{left} bytes were not taken: who holds the others?")

@@ -175,7 +175,7 @@ def a_backend_without_the_setting_is_asked_over_h1_beside(c, backend):
 
 
 def main():
-    return run_all(TESTS, h2backend.Backend, "")
+    return run_all(TESTS, h2backend.Backend, 'timeouts.grace = "1s"\n')
 
 
 if __name__ == "__main__":
