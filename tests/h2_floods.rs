@@ -135,7 +135,7 @@ fn as_many_requests_as_there_are_streams_may_be_given_up_at_once() {
     let proxy = Proxy::before(&backend);
     let mut client = frames(&proxy);
     for round in 0..4 {
-        let streams = (round * 256 + 1..(round + 1) * 256 + 1).step_by(2);
+        let streams = (round * 256 + 1..=(round + 1) * 256).step_by(2);
         streams.clone().for_each(|stream| client.get(stream));
         streams.for_each(|stream| client.send(kind::RST_STREAM, 0, stream, &[0, 0, 0, 8]));
         let n = usize::try_from(round * 128 + 127).unwrap();
