@@ -1,7 +1,7 @@
 //! Streams of h2 as byte streams and bodies, on the `h2` crate itself: here resets are errors, the end of a
 //! stream is an end, and the peer is given room only for what was taken. Not here: connections, heads.
 //!
-//! hyper's own streams read a reset with CANCEL or NO_ERROR as a clean end, and their drop sends a clean one.
+//! hyper's own streams read a reset with `CANCEL` or `NO_ERROR` as a clean end, and their drop sends a clean one.
 
 use std::fmt;
 use std::io;
@@ -59,8 +59,8 @@ impl Drop for Place {
     }
 }
 
-/// A stream of h2 as a byte stream. Dropped before both sides have ended it, it is reset (CANCEL); what was
-/// written before goes first.
+/// A stream of h2 as a byte stream. Dropped before both sides have ended it, it is reset (CANCEL), which takes
+/// with it what h2 has not sent yet: [`Stream::lost_by_reset`].
 ///
 /// Memory: what the window lets the peer send and the reader has not taken, and what `max_send_buffer_size`
 /// of the connection lets wait to be sent.
@@ -71,7 +71,34 @@ pub struct H2Stream {
     read: Bytes,
     /// `END_STREAM` was sent.
     ended: bool,
+    /// Bytes written that h2 has not given to its connection yet.
+    queued: Arc<AtomicUsize>,
     place: Place,
+}
+
+/// Written bytes on their way through h2, counted until it lets them go.
+struct Piece {
+    bytes: Vec<u8>,
+    queued: Arc<AtomicUsize>,
+}
+
+impl Piece {
+    fn new(bytes: &[u8], queued: &Arc<AtomicUsize>) -> Bytes {
+        queued.fetch_add(bytes.len(), Ordering::Relaxed);
+        Bytes::from_owner(Self { bytes: bytes.to_vec(), queued: queued.clone() })
+    }
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.queued.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+    }
 }
 
 impl fmt::Debug for H2Stream {
@@ -83,20 +110,19 @@ impl fmt::Debug for H2Stream {
 impl H2Stream {
     /// Of its two halves, both without an end so far.
     pub fn new(send: SendStream<Bytes>, recv: RecvStream, place: Place) -> Self {
-        Self { send, recv, read: Bytes::new(), ended: false, place }
+        Self { send, recv, read: Bytes::new(), ended: false, queued: Arc::default(), place }
     }
 
     pub(super) fn reset_on_close(&mut self) {
-        // The drop of a stream that we have not ended does it, and behind what waits to be sent. This would
-        // throw that away.
-        if self.ended {
-            self.send.send_reset(Reason::CANCEL);
-        }
+        self.send.send_reset(Reason::CANCEL);
     }
 
-    /// What waits within h2 is not counted: it waits there only while the kernel's queue is full.
+    pub(super) fn queued(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
+    }
+
     pub(super) fn unsent(&self) -> usize {
-        self.place.0.0.queue.as_ref().map_or(0, SendQueue::unsent)
+        self.queued() + self.place.0.0.queue.as_ref().map_or(0, SendQueue::unsent)
     }
 
     /// Why the stream cannot be written to.
@@ -153,12 +179,11 @@ impl AsyncWrite for H2Stream {
         if piece.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let room = match ready!(poll_room(&mut this.send, cx, piece.len())) {
-            Some(room) => room,
-            None => return Poll::Ready(Err(this.broken(cx))),
+        let Some(room) = ready!(poll_room(&mut this.send, cx, piece.len())) else {
+            return Poll::Ready(Err(this.broken(cx)));
         };
         let piece = piece.get(..room).unwrap_or(piece);
-        match this.send.send_data(Bytes::copy_from_slice(piece), false) {
+        match this.send.send_data(Piece::new(piece, &this.queued), false) {
             Ok(()) => Poll::Ready(Ok(piece.len())),
             Err(_) => Poll::Ready(Err(this.broken(cx))),
         }
@@ -235,5 +260,93 @@ impl Body for H2Body {
 
     fn size_hint(&self) -> SizeHint {
         self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+
+    use http::{Request, Response};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    fn place() -> Place {
+        Beneath(Arc::new(Inner { queue: None, streams: AtomicUsize::new(0) })).place()
+    }
+
+    /// Runs a stream of ours as the server's side of an exchange, and what the client makes of it.
+    async fn between<F: Future<Output = ()>>(
+        ours: impl FnOnce(H2Stream) -> F,
+        client: impl AsyncFnOnce(SendStream<Bytes>, RecvStream),
+    ) {
+        let (a, b) = tokio::io::duplex(1 << 16);
+        let server = async {
+            let mut connection = ::h2::server::handshake(b).await.expect("a connection");
+            let (request, mut respond) = connection.accept().await.expect("a request").expect("legal");
+            let send = respond.send_response(Response::new(()), false).expect("open");
+            drop(respond);
+            let serve = ours(H2Stream::new(send, request.into_body(), place()));
+            tokio::join!(serve, async { while connection.accept().await.is_some() {} });
+        };
+        let client = async {
+            let (mut sender, connection) = ::h2::client::handshake(a).await.expect("a connection");
+            let talk = async {
+                let (answer, send) = sender.send_request(Request::new(()), false).expect("room");
+                client(send, answer.await.expect("an answer").into_body()).await;
+            };
+            tokio::select! {
+                () = talk => {}
+                ended = connection => ended.expect("no end of the connection before that of the test"),
+            }
+        };
+        tokio::select! { biased; () = client => {}, () = server => {} }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_dropped_is_reset_and_its_last_bytes_can_be_waited_for() {
+        let ours = |mut stream: H2Stream| async move {
+            stream.write_all(b"last").await.expect("room");
+            assert_eq!(stream.queued(), 4);
+            while stream.queued() > 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await; // there is no event for it
+            }
+        };
+        between(ours, async |_send, mut recv| {
+            assert_eq!(recv.data().await.expect("bytes").expect("no reset yet"), "last");
+            assert_eq!(recv.data().await.expect("a reset").expect_err("no bytes").reason(), Some(Reason::CANCEL));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn room_is_given_as_bytes_are_taken_and_a_reset_is_read_behind_them() {
+        let (taken, take) = tokio::sync::oneshot::channel();
+        let ours = |mut stream: H2Stream| async move {
+            take.await.expect("the client goes on");
+            let mut bytes = vec![0; 65_535];
+            stream.read_exact(&mut bytes).await.expect("a window full");
+            let error = stream.read_u8().await.expect_err("a reset");
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+            let error = stream.write_all(b"x").await.expect_err("a reset");
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        };
+        between(ours, async |mut send, mut recv| {
+            send.reserve_capacity(100_000);
+            let mut sent = 0;
+            while sent < 65_535 {
+                let room = std::future::poll_fn(|cx| send.poll_capacity(cx)).await.expect("open").expect("no reset");
+                send.send_data(Bytes::from(vec![0; room]), false).expect("room");
+                sent += room;
+            }
+            assert_eq!(send.capacity(), 0, "nothing was read");
+            taken.send(()).expect("it waits");
+            let room = std::future::poll_fn(|cx| send.poll_capacity(cx)).await.expect("open").expect("no reset");
+            assert!(room > 0);
+            send.send_reset(Reason::NO_ERROR);
+            assert!(recv.data().await.is_some_and(|end| end.is_err()));
+        })
+        .await;
     }
 }

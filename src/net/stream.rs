@@ -141,8 +141,8 @@ impl Stream {
         matches!(self.transport, Transport::TlsServer(_) | Transport::TlsClient(_))
     }
 
-    /// Makes its coming end a reset: `RST` of TCP, of which [`Stream::unsent`] should be 0 first, as what the
-    /// kernel has not sent is lost; `RST_STREAM` of h2 (RFC 8441 section 5), which goes behind what was written.
+    /// Makes its coming end a reset: RST of TCP, or at once `RST_STREAM` of h2 (RFC 8441 section 5). It takes
+    /// bytes with it: [`Stream::lost_by_reset`].
     pub fn reset_on_close(&mut self) {
         if let Transport::H2(h2) = &mut self.transport {
             h2.reset_on_close();
@@ -151,8 +151,17 @@ impl Stream {
         }
     }
 
-    /// How many bytes the kernel holds that the peer has not acknowledged; of h2 those of all streams of the
-    /// connection beneath.
+    /// How many bytes were written that a reset would destroy now: what the kernel has not sent, or what h2 has
+    /// not given to its connection.
+    pub fn lost_by_reset(&self) -> usize {
+        match &self.transport {
+            Transport::H2(h2) => h2.queued(),
+            _ => self.unsent(),
+        }
+    }
+
+    /// How many bytes were written that the peer has not acknowledged; of h2 with those of all other streams that
+    /// the kernel holds for the connection beneath.
     pub fn unsent(&self) -> usize {
         match &self.transport {
             Transport::H2(h2) => h2.unsent(),

@@ -38,6 +38,7 @@ pub(super) fn begin(connection: &Arc<Connection>, request: Request<ClientBody>) 
 }
 
 /// What comes of a request.
+#[allow(clippy::large_enum_variant)] // an answer is the rule: no heap for it
 pub(super) enum Outcome {
     Answer(Response<Reply>),
     /// A tunnel, to be opened on what the request came by; and the exchange's hold on that.

@@ -4,6 +4,7 @@
 //! timetable of all stations. It parses no bytes and knows no TOML.
 
 mod accept;
+mod ask;
 mod body;
 mod connection;
 mod exchange;

@@ -7,29 +7,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HOST;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, request};
+use http::{HeaderMap, HeaderValue, request};
 use rustix::rand::{GetRandomFlags, getrandom};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::ask::{Asking, Judged, Judging};
 use super::body::Alive;
 use super::connection::Connection;
 use super::exchange::Outcome;
 use super::forward::Answered;
-use super::laws::{self, Prepared};
+use super::laws;
 use super::record::{self, Record};
 use super::respond::{self, Failure};
 use super::{Shared, World, http2};
 use crate::base::RequestId;
-use crate::handshake::{Agreement, AnswerError, AnswerReader, Heard, Offer, PROTOCOL, fresh_key};
+use crate::handshake::{Offer, fresh_key};
 use crate::headers;
 use crate::listen::Permit;
 use crate::net::{LINGER_TIME, Stream};
 use crate::route::{Forward, Normal, Route, WebSocket};
 use crate::session::Place;
 use crate::tunnel::{By, Ended, How, Tunnel};
-use crate::upstream::{AnswerBody, Backend, ConnectError, Connected, DialError, Lease, replay};
+use crate::upstream::Lease;
 
 /// A handshake that the client asks for.
 pub(super) struct Ask<'a> {
@@ -72,19 +72,6 @@ pub(super) enum Client {
 
 /// What is held for a tunnel's life: of h1 the connection's permit, of h2 the exchange.
 type Hold = (Option<Permit>, Option<Alive>);
-
-/// What a backend said to a handshake.
-enum Said {
-    /// Over HTTP/1.1, on a stream of its own.
-    Http1(Heard, Stream),
-    Http2(Connected),
-}
-
-/// What that comes to.
-enum Judged {
-    Tunnel(Agreement, Stream),
-    Answer(Response<AnswerBody>),
-}
 
 /// Performs the handshake with a backend.
 pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: Ask<'_>) -> Outcome {
@@ -134,162 +121,11 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
     Outcome::Tunnel(Box::new(Takeover { opening, backend: stream, lease, place, id: record.id, client }), alive)
 }
 
-/// What a backend's word is judged by.
-struct Judging<'a> {
-    offer: &'a Offer,
-    /// The request as it was sent.
-    parts: &'a request::Parts,
-    key: Option<&'a [u8]>,
-    lease: &'a Lease,
-    deadline: Instant,
-}
-
-impl Judging<'_> {
-    async fn judge(&self, said: Said) -> Result<Judged, Failure> {
-        let (Heard { answer, head, behind }, mut stream) = match said {
-            Said::Http2(Connected::Stream(granted, stream)) => {
-                return Ok(Judged::Tunnel(self.offer.agree_over_http2(&self.parts.headers, granted)?, stream));
-            }
-            Said::Http2(Connected::Answer(response)) => return Ok(Judged::Answer(response)),
-            Said::Http1(heard, stream) => (heard, stream),
-        };
-        if answer.status == StatusCode::SWITCHING_PROTOCOLS {
-            let agreement = self.offer.agree(&self.parts.headers, self.key, answer)?;
-            stream.unread(behind);
-            return Ok(Judged::Tunnel(agreement, stream));
-        }
-        if self.offer.is_over_http2() && answer.status.is_success() {
-            return Err(Failure::no_switch(answer.status));
-        }
-        let read = [head, behind].concat().into();
-        match timeout_at(self.deadline, replay(self.lease.clone(), stream, read)).await {
-            Ok(Ok(response)) => Ok(Judged::Answer(response)),
-            Ok(Err(error)) => Err(Failure::bad_gateway(error)),
-            Err(_) => Err(Failure::silent("its answer stopped within its head")),
-        }
-    }
-}
-
 fn own_key() -> String {
     let mut random = [0; 16];
     // Cannot fail for 16 bytes once the kernel's pool is ready, and blocks before (getrandom(2)).
     getrandom(&mut random, GetRandomFlags::empty()).ok();
     fresh_key(random)
-}
-
-/// What a backend is asked, whichever server it will be.
-struct Asking<'a> {
-    offer: &'a Offer,
-    parts: &'a request::Parts,
-    prepared: &'a Prepared,
-    raw: Option<&'a [u8]>,
-    key: Option<&'a [u8]>,
-    world: &'a World,
-}
-
-impl Asking<'_> {
-    /// Asks servers in turn until one says something. A server that cannot be dialled, or closes before the
-    /// first byte, has not seen the handshake or does not want it: the next one is asked.
-    async fn ask(&self, backend: &Backend, cookie: Option<&str>, record: &mut Record) -> Result<(Said, Lease), Failure> {
-        let mut tried = Vec::new();
-        let mut last = Failure::bad_gateway("the backend has no server");
-        while let Some(lease) = backend.pick(cookie, &tried) {
-            record.server = Some(lease.server_name().clone());
-            match self.ask_one(&lease).await {
-                Ok(said) => return Ok((said, lease)),
-                Err(Silence::Unseen(failure)) => last = failure,
-                Err(Silence::Nonsense(failure)) => return Err(failure),
-            }
-            tried.push(lease);
-        }
-        Err(last)
-    }
-
-    /// Over HTTP/2 where the server takes it, else over HTTP/1.1.
-    async fn ask_one(&self, lease: &Lease) -> Result<Said, Silence> {
-        if self.offer.fits_http2()
-            && let Some(connected) = self.connect(lease).await?
-        {
-            return Ok(Said::Http2(connected));
-        }
-        let stream = lease.dial().await?;
-        self.converse(stream, lease).await
-    }
-
-    async fn connect(&self, lease: &Lease) -> Result<Option<Connected>, Silence> {
-        let bad = |_| Silence::Nonsense(Failure::bad_gateway("the rewritten target is no target"));
-        let mut request = Request::new(());
-        *request.method_mut() = Method::CONNECT;
-        *request.uri_mut() = self.prepared.target.parse::<Uri>().map_err(bad)?;
-        *request.headers_mut() = self.parts.headers.clone();
-        Offer::fields_over_http2(request.headers_mut());
-        request.headers_mut().insert(HOST, self.prepared.host_for(lease));
-        Ok(lease.extended_connect(request, PROTOCOL).await?)
-    }
-
-    /// Writes the offer and reads the head of the answer; answers before the final one are passed over.
-    async fn converse(&self, mut stream: Stream, lease: &Lease) -> Result<Said, Silence> {
-        let mut fields = self.parts.headers.clone();
-        fields.insert(HOST, self.prepared.host_for(lease));
-        let offer = self.offer.request_head(&self.prepared.target, &mut fields, self.raw, self.key);
-        stream.write_all(&offer).await.map_err(|error| Silence::broken(&error))?;
-        stream.flush().await.map_err(|error| Silence::broken(&error))?;
-        let heads = &self.world.settings.heads;
-        let mut reader = AnswerReader::new(heads.bytes, heads.count);
-        loop {
-            let begun = reader.has_begun();
-            match stream.read_buf(reader.room()).await {
-                Ok(0) if begun => return Err(AnswerError::Malformed("it broke off".to_owned()).into()),
-                Ok(0) => return Err(Silence::closed("it closed the connection before an answer to the handshake")),
-                Err(error) if begun => return Err(AnswerError::Malformed(format!("it broke off: {error}")).into()),
-                Err(error) => return Err(Silence::broken(&error)),
-                Ok(_) => {}
-            }
-            if let Some(heard) = reader.heard()? {
-                return Ok(Said::Http1(heard, stream));
-            }
-        }
-    }
-}
-
-/// Why a server said nothing.
-enum Silence {
-    /// It has not seen the handshake, or does not want it: another one may be asked.
-    Unseen(Failure),
-    /// It has, and what it did is no answer.
-    Nonsense(Failure),
-}
-
-impl Silence {
-    fn closed(why: &str) -> Self {
-        Self::Unseen(Failure::bad_gateway(why))
-    }
-
-    fn broken(error: &std::io::Error) -> Self {
-        Self::closed(&format!("it broke the connection before an answer to the handshake ({error})"))
-    }
-}
-
-impl From<DialError> for Silence {
-    fn from(error: DialError) -> Self {
-        Self::Unseen(Failure::dialling(&error))
-    }
-}
-
-impl From<ConnectError> for Silence {
-    fn from(error: ConnectError) -> Self {
-        match error {
-            ConnectError::Dial(error) => error.into(),
-            ConnectError::Unseen(_) => Self::Unseen(Failure::bad_gateway(error)),
-            ConnectError::Refused(_) => Self::Nonsense(Failure::bad_gateway(error)),
-        }
-    }
-}
-
-impl From<AnswerError> for Silence {
-    fn from(error: AnswerError) -> Self {
-        Self::Nonsense(error.into())
-    }
 }
 
 /// Answers the client and moves bytes until both sides are done.

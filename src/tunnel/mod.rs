@@ -171,11 +171,11 @@ enum Moved {
     AllDone,
 }
 
-/// A reset destroys what the kernel has not sent: bytes already read are delivered first. There is no
+/// A reset destroys what was not sent: bytes already read are delivered first. There is no
 /// event for an empty send queue, so it is looked at; this happens once, at the end of a broken tunnel.
 async fn wait_until_sent(stream: &Stream) {
     let deadline = Instant::now() + LAST_BYTES;
-    while stream.unsent() > 0 && Instant::now() < deadline {
+    while stream.lost_by_reset() > 0 && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
