@@ -1,10 +1,12 @@
 //! Byte streams as concrete types: one enum for every transport, its options and its addresses.
 //!
 //! The only room besides `tls` that names TLS stream types. It moves bytes and knows no protocol,
-//! but for two borders that hyper has no word for: the end of an h1 head (`tap`), the preface of h2; and for
-//! the streams of h2, which are byte streams like any other once their heads are through (`h2`).
+//! but for three things that hyper has no word for: the end of an h1 head (`tap`), the preface of h2, and how many
+//! frames of h2 carry nothing (`frame_budget`); and for the streams of h2, which are byte streams like any other
+//! once their heads are through (`h2`).
 
 mod address;
+mod frame_budget;
 mod h2;
 mod linger;
 mod options;

@@ -9,12 +9,14 @@
 //! - three clocks: for an unfinished head, for an idle connection, for a peer that takes no bytes;
 //! - a limit on the request line alone, so that the client is told that it was the target.
 //!
+//! On h2 it passes bytes on, keeps the clock of sending, and counts the frames that carry nothing.
+//!
 //! Invariant: while the input is in step, hyper's buffer is empty when the service is called, so all
 //! bytes behind the head are here. A request pipelined right behind a body breaks the step until the
 //! next pause; then `request` says so and the caller takes the safe side. Out of step the clock of an idle
 //! connection is the only one: where a head begins is not known.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +27,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::Stream;
+use super::frame_budget::FrameBudget;
+use super::{LINGER_BYTES, LINGER_TIME, Stream};
 
 /// The most that is held behind an offer; the kernel keeps the rest.
 const HELD_BYTES: usize = 64 << 10;
@@ -100,6 +103,10 @@ struct State {
     expired: Option<Clock>,
     /// The request line alone is longer than a head may be.
     long_line: bool,
+    /// A client of h2 has sent more frames that carry nothing than it may.
+    flooded: bool,
+    /// Who waits for that.
+    flood_watcher: Option<Waker>,
 }
 
 impl State {
@@ -117,6 +124,8 @@ impl State {
             begun: None,
             expired: None,
             long_line: false,
+            flooded: false,
+            flood_watcher: None,
             reader: None,
         }
     }
@@ -168,6 +177,14 @@ impl State {
         }
     }
 
+    /// The budget of frames is spent.
+    fn flood(&mut self) {
+        self.flooded = true;
+        if let Some(watcher) = self.flood_watcher.take() {
+            watcher.wake();
+        }
+    }
+
     fn start_head(&mut self) {
         self.mode = Mode::Head;
         self.line = Line::Empty;
@@ -183,9 +200,13 @@ pub struct Tap {
     state: Arc<Mutex<State>>,
     times: TapTimes,
     longest_line: usize,
+    /// What frames of h2 may carry nothing, and when their connection began.
+    frames: Option<(Box<FrameBudget>, Instant)>,
     clock: Option<Pin<Box<Sleep>>>,
     /// Runs while the peer takes nothing.
     stall: Option<Pin<Box<Sleep>>>,
+    /// On h2, once our FIN is out: how much more is read and thrown away, and for how long.
+    linger: Option<(usize, Pin<Box<Sleep>>)>,
 }
 
 /// The service's hold on its connection's tap.
@@ -197,7 +218,7 @@ impl Tap {
     pub fn new(stream: Stream, times: TapTimes) -> (Self, TapHandle) {
         let state = Arc::new(Mutex::new(State::new()));
         let handle = TapHandle(state.clone());
-        (Self { stream, state, times, longest_line: usize::MAX, clock: None, stall: None }, handle)
+        (Self { stream, state, times, longest_line: usize::MAX, frames: None, clock: None, stall: None, linger: None }, handle)
     }
 
     /// The first head had begun before, at this moment.
@@ -214,9 +235,11 @@ impl Tap {
         Self { longest_line: bytes, ..self }
     }
 
-    /// For a connection without h1 heads: only the clock of sending runs.
-    pub fn passing(stream: Stream, times: TapTimes) -> (Self, TapHandle) {
-        let (tap, handle) = Self::new(stream, times);
+    /// For a connection of h2, before its preface: only the clock of sending runs, and frames that carry
+    /// nothing are counted, for a client that may have so many `streams` open.
+    pub fn passing(stream: Stream, times: TapTimes, streams: u32) -> (Self, TapHandle) {
+        let (mut tap, handle) = Self::new(stream, times);
+        tap.frames = Some((Box::new(FrameBudget::new(streams)), Instant::now()));
         {
             let mut state = lock(&tap.state);
             state.mode = Mode::Pass;
@@ -282,6 +305,35 @@ impl Tap {
         Poll::Pending
     }
 
+    /// Counts the frames in what was sent.
+    fn count_written<'a>(&mut self, written: &Poll<io::Result<usize>>, bufs: impl Iterator<Item = &'a [u8]>) {
+        if let (Some((frames, _)), Poll::Ready(Ok(n))) = (&mut self.frames, written) {
+            let mut left = *n;
+            for buf in bufs {
+                let sent = buf.get(..left).unwrap_or(buf);
+                frames.written(sent);
+                left -= sent.len();
+            }
+        }
+    }
+
+    /// `lingering_close` for h2, whose library keeps the stream: without it a close would destroy the GOAWAY that
+    /// was just written, where the client still sends.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let start = || (LINGER_BYTES, Box::pin(tokio::time::sleep(LINGER_TIME)));
+        let (left, clock) = self.linger.get_or_insert_with(start);
+        let mut piece = [0; 4096];
+        while *left > 0 && clock.as_mut().poll(cx).is_pending() {
+            let mut read = ReadBuf::new(&mut piece);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
+                Poll::Ready(Ok(())) if !read.filled().is_empty() => *left = left.saturating_sub(read.filled().len()),
+                Poll::Ready(_) => break,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(())
+    }
+
     /// Reads into `held` until there is an end, an error, or enough.
     fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         lock(&self.state).reader = Some(cx.waker().clone());
@@ -302,8 +354,15 @@ impl Tap {
 impl AsyncRead for Tap {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if lock(&this.state).holds() {
-            return this.poll_hold(cx);
+        {
+            let state = lock(&this.state);
+            if state.flooded {
+                return Poll::Pending; // nothing more is read of it; its end is the owner's
+            }
+            if state.holds() {
+                drop(state);
+                return this.poll_hold(cx);
+            }
         }
         let before = buf.filled().len();
         {
@@ -350,8 +409,15 @@ impl AsyncRead for Tap {
             }
             // hyper wants more than we took for the whole head: it reads the input otherwise than we do.
             Mode::Delivered => state.mode = Mode::Pass,
-            // An upload that outlives its answer is not idle.
-            Mode::Pass if !fresh.is_empty() => state.since = Instant::now(),
+            Mode::Pass if !fresh.is_empty() => {
+                // An upload that outlives its answer is not idle.
+                state.since = Instant::now();
+                if let Some((frames, begun)) = &mut this.frames
+                    && !frames.read(fresh, state.since.duration_since(*begun))
+                {
+                    state.flood();
+                }
+            }
             Mode::Head | Mode::Pass | Mode::Gate => {}
         }
         Poll::Ready(Ok(()))
@@ -362,12 +428,14 @@ impl AsyncWrite for Tap {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.count_written(&polled, std::iter::once(buf));
         this.or_stalled(cx, polled)
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.count_written(&polled, bufs.iter().map(|buf| &**buf));
         this.or_stalled(cx, polled)
     }
 
@@ -383,8 +451,14 @@ impl AsyncWrite for Tap {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.stream).poll_shutdown(cx);
-        this.or_stalled(cx, polled)
+        if this.linger.is_none() {
+            let polled = Pin::new(&mut this.stream).poll_shutdown(cx);
+            match this.or_stalled(cx, polled) {
+                Poll::Ready(Ok(())) if this.frames.is_some() => {}
+                polled => return polled,
+            }
+        }
+        this.poll_linger(cx).map(Ok)
     }
 }
 
@@ -438,6 +512,20 @@ impl TapHandle {
     /// Whether the connection ended for a request line that is too long.
     pub fn had_long_line(&self) -> bool {
         lock(&self.0).long_line
+    }
+
+    /// Completes when a client of h2 has sent more frames that carry nothing than it may. From then on nothing is
+    /// read of it: whoever drives the connection has to end it.
+    pub async fn flooded(&self) {
+        poll_fn(|cx| {
+            let mut state = lock(&self.0);
+            if state.flooded {
+                return Poll::Ready(());
+            }
+            state.flood_watcher = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Which clock ended the connection, where one did.

@@ -16,7 +16,7 @@ use h2::{Reason, RecvStream, SendStream, server};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body::{Body, Frame};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::body::{ClientBody, Reply};
 use super::connection::{Connection, tap_times};
@@ -24,7 +24,7 @@ use super::exchange::{self, Begun, Outcome};
 use super::upgrade::{self, Client};
 use super::{Entry, Settings, respond};
 use crate::headers;
-use crate::net::{Beneath, H2Body, H2Stream, LINGER_TIME, Peer, Place, Stream, Tap, poll_room};
+use crate::net::{Beneath, H2Body, H2Stream, LINGER_TIME, Peer, Place, Stream, Tap, TapHandle, poll_room};
 use crate::upstream::BodyError;
 
 /// Our window for one stream, and for all streams of a connection: one stalled upload or tunnel cannot stop the
@@ -37,9 +37,6 @@ const SEND_BUFFER: usize = 64 << 10;
 /// (256 bytes); beyond that it ends the connection. Small messages to a backend that has stopped reading must not
 /// bring that about: a whole stream window of the smallest frames that are masked messages is 2.3 MiB of it.
 const SMALL_FRAMES: usize = 4 << 20;
-/// Streams that the client has reset before we saw them; more of them at once is an attack (CVE-2023-44487).
-/// They are seen as fast as they are read, so that a client that gives up all its requests has no such heap.
-const RESETS_UNSEEN: usize = 20;
 /// Streams that we have reset for the client's errors, until the connection is ended (CVE-2025-8671).
 const ERRORS: usize = 1024;
 
@@ -47,15 +44,20 @@ const ERRORS: usize = 1024;
 pub(super) async fn serve(entry: &Arc<Entry>, peer: Peer, mut stream: Stream, settings: &Settings) {
     let secure = stream.is_tls();
     let beneath = Beneath::of(&mut stream);
-    let (tap, handle) = Tap::passing(stream, tap_times(&settings.times));
+    let (tap, handle) = Tap::passing(stream, tap_times(&settings.times), settings.h2_streams);
     let connection = Connection::new(entry, peer, secure, None);
-    let driven = drive(&connection, tap, &beneath, settings).await;
+    let driven = drive(&connection, (tap, &handle), &beneath, settings).await;
     if let Err(error) = driven {
         respond::failed_http2(&error, &handle, peer);
     }
 }
 
-async fn drive(connection: &Arc<Connection>, tap: Tap, beneath: &Beneath, settings: &Settings) -> Result<(), h2::Error> {
+async fn drive(
+    connection: &Arc<Connection>,
+    (tap, handle): (Tap, &TapHandle),
+    beneath: &Beneath,
+    settings: &Settings,
+) -> Result<(), h2::Error> {
     let shared = &connection.entry.shared;
     let mut ended = pin!(shared.shutdown.ended());
     let mut http = tokio::select! {
@@ -66,7 +68,8 @@ async fn drive(connection: &Arc<Connection>, tap: Tap, beneath: &Beneath, settin
     };
     let mut draining = pin!(shared.shutdown.draining());
     let mut unused = pin!(idle(connection, settings.times.keep_alive));
-    let (mut told, mut waits) = (false, false);
+    let mut flooded = pin!(handle.flooded());
+    let (mut told, mut waits, mut calmed) = (false, false, false);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -82,11 +85,23 @@ async fn drive(connection: &Arc<Connection>, tap: Tap, beneath: &Beneath, settin
                 http.graceful_shutdown();
                 continue;
             }
+            () = &mut flooded, if !calmed => {
+                (told, calmed) = (true, true);
+                respond::flooded(connection.peer);
+                http.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                continue;
+            }
+            // Long enough for a client that reads, and for none that does not.
+            () = sleep(LINGER_TIME), if calmed => return Ok(()),
             // h2 closes when the client has answered its PING; one that does not is not waited for.
             () = idle(connection, LINGER_TIME), if waits => return Ok(()),
         };
-        let Some(accepted) = accepted else { return Ok(()) };
-        let (request, respond) = accepted?;
+        let (request, respond) = match accepted {
+            None | Some(Err(_)) if calmed => return Ok(()),
+            Some(Ok(_)) if calmed => continue, // what came before the verdict is not begun any more
+            None => return Ok(()),
+            Some(accepted) => accepted?,
+        };
         let stream = Exchange::begin(connection, request, respond, beneath, settings);
         shared.tasks.spawn("h2 stream", stream.run());
     }
@@ -98,7 +113,10 @@ fn builder(settings: &Settings) -> server::Builder {
     builder.max_concurrent_streams(settings.h2_streams).max_send_buffer_size(SEND_BUFFER);
     builder.initial_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
     builder.max_header_list_size(u32::try_from(settings.heads.bytes).unwrap_or(u32::MAX));
-    builder.max_pending_accept_reset_streams(RESETS_UNSEEN).max_local_error_reset_streams(Some(ERRORS));
+    // A client may give up all that it has opened before we saw any of it, as one that goes to another page does.
+    // How often it may do that (CVE-2023-44487) is the tap's to count.
+    builder.max_pending_accept_reset_streams(usize::try_from(settings.h2_streams).unwrap_or(usize::MAX));
+    builder.max_local_error_reset_streams(Some(ERRORS));
     builder.data_frame_budget(SMALL_FRAMES);
     builder
 }

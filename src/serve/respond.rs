@@ -208,10 +208,23 @@ pub(super) fn failed_http(error: &hyper::Error, tap: &TapHandle, connection: &Co
     }
 }
 
-/// What an h2 connection ended for.
+/// What an h2 connection ended for, where not for the end of its time.
 pub(super) fn failed_http2(error: &h2::Error, tap: &TapHandle, peer: Peer) {
-    let why = if tap.expired() == Some(Clock::Send) { "the client took no bytes in time" } else { "the connection broke" };
+    let why = match tap.expired() {
+        Some(Clock::Send) => "the client took no bytes in time",
+        _ if error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM) && error.is_library() => {
+            "the client did what floods do, beyond what HTTP/2 clients need"
+        }
+        _ if error.is_library() => "the client broke the rules of HTTP/2",
+        _ => "the connection broke",
+    };
     tracing::info!(target: "spliceway::connections", client = %peer, fault = "client", error = chain(error), "{why}");
+}
+
+/// A client that keeps h2 busy with frames that carry nothing.
+pub(super) fn flooded(peer: Peer) {
+    let why = "the client sent too many HTTP/2 frames that carry nothing (PING, SETTINGS, RST_STREAM ...)";
+    tracing::info!(target: "spliceway::connections", client = %peer, fault = "client", "{why}");
 }
 
 /// A client that connects and says nothing.

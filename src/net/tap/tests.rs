@@ -1,6 +1,7 @@
 //! The tap on its own: heads cut anywhere, bytes held, clocks.
 
 use super::*;
+use futures_util::FutureExt;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -171,7 +172,7 @@ async fn an_answer_that_is_still_being_sent_is_not_idle() {
     let answer = vec![0; 8 << 20];
     let mut sent = 0;
     // As hyper does: all of the answer is there, and the socket is full.
-    while let Poll::Ready(n) = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut tap).poll_write(cx, &answer))).await {
+    while let Poll::Ready(n) = poll_fn(|cx| Poll::Ready(Pin::new(&mut tap).poll_write(cx, &answer))).await {
         sent += n.expect("room");
     }
     handle.answered();
@@ -183,4 +184,61 @@ async fn an_answer_that_is_still_being_sent_is_not_idle() {
     let start = Instant::now();
     assert!(tap.read(&mut buf).await.is_err());
     assert_eq!((start.elapsed().as_secs(), handle.expired()), (20, Some(Clock::Idle)));
+}
+
+/// A frame of h2 without a payload to speak of.
+fn h2_frame(kind: u8, length: u8) -> Vec<u8> {
+    [&[0, 0, length, kind, 0, 0, 0, 0, 1], vec![0; length.into()].as_slice()].concat()
+}
+
+/// A tap on h2, past the preface, and what takes its budget to the last frame.
+async fn spent() -> (UnixStream, Tap, TapHandle) {
+    let (mut client, server) = UnixStream::pair().expect("a pair");
+    let (mut tap, handle) = Tap::passing(Stream::from(Socket::Unix(server)), TIMES, 0);
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.expect("sent");
+    client.write_all(&h2_frame(6, 8).repeat(1024)).await.expect("sent");
+    let mut read = vec![0; 24 + 17 * 1024];
+    tap.read_exact(&mut read).await.expect("all of it");
+    assert!(handle.flooded().now_or_never().is_none(), "the last of the budget may be spent");
+    (client, tap, handle)
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_client_that_floods_nothing_more_is_read() {
+    let (mut client, mut tap, handle) = spent().await;
+    client.write_all(&h2_frame(6, 8)).await.expect("sent");
+    tap.read_exact(&mut [0; 17]).await.expect("the frame that was one too many");
+    handle.flooded().await;
+    client.write_all(&h2_frame(6, 8)).await.expect("sent");
+    assert!(tokio::time::timeout(Duration::from_secs(1000), tap.read(&mut [0; 99])).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_gives_back_also_when_it_is_sent_in_parts() {
+    let (mut client, mut tap, handle) = spent().await;
+    // Two DATA frames of 32 bytes, three for each, in buffers that begin and end anywhere.
+    let sent = h2_frame(0, 32).repeat(2);
+    let parts: Vec<_> = sent.chunks(7).map(io::IoSlice::new).collect();
+    let n = poll_fn(|cx| Pin::new(&mut tap).poll_write_vectored(cx, &parts)).await.expect("room");
+    assert_eq!(n, sent.len());
+    for given in (0..7).rev() {
+        assert!(handle.flooded().now_or_never().is_none(), "{given} left");
+        client.write_all(&h2_frame(6, 8)).await.expect("sent");
+        tap.read_exact(&mut [0; 17]).await.expect("a frame");
+    }
+    handle.flooded().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_h2_waits_for_a_client_that_still_sends_but_not_for_long() {
+    let (mut client, mut tap, _) = spent().await;
+    client.write_all(b"more").await.expect("sent");
+    let start = Instant::now();
+    tap.shutdown().await.expect("a FIN");
+    assert_eq!(start.elapsed(), LINGER_TIME, "for one that stays");
+    let (client, mut tap, _) = spent().await;
+    drop(client);
+    let start = Instant::now();
+    tap.shutdown().await.ok();
+    assert_eq!(start.elapsed(), Duration::ZERO, "for one that has gone");
 }
