@@ -213,6 +213,7 @@ impl Agreement {
 mod tests {
     use super::*;
     use http::{HeaderValue, Method, Version};
+    use proptest::prelude::*;
 
     const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
     const GOOD: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
@@ -331,5 +332,54 @@ mod tests {
         let mut agreement = offer.agree_over_http2(&headers, HeaderMap::new()).expect("agreed");
         let head = agreement.response_head(Some(KEY.as_bytes()));
         assert!(head.starts_with(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_agreed_that_was_not_offered(
+            offered in (prop::collection::vec("[abA]", 0..3), prop::collection::vec("[xyX]", 0..3)),
+            granted in (prop::collection::vec("[abA]?", 0..3), prop::collection::vec("[xyX]", 0..3)),
+            parameters in "(; ?[a-z](=\"[,; a-z]{0,3}\")?){0,2}",
+        ) {
+            let (mut headers, offer) = request(&[]);
+            let with = |names: &[String]| names.iter().map(|name| format!("{name}{parameters}")).collect::<Vec<_>>().join(" , ");
+            headers.append(SEC_WEBSOCKET_PROTOCOL, offered.0.join(",").parse().expect("legal"));
+            headers.append(SEC_WEBSOCKET_EXTENSIONS, with(&offered.1).parse().expect("legal"));
+            let protocols: String = granted.0.iter().map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).collect();
+            let head = format!("HTTP/1.1 101 x\r\n{GOOD}{protocols}Sec-WebSocket-Extensions: {}\r\n\r\n", with(&granted.1));
+            let (answer, _) = Answer::parse(head.as_bytes(), 20).expect("legal").expect("whole");
+
+            let protocol = granted.0.is_empty() || (granted.0.len() == 1 && offered.0.contains(&granted.0[0]));
+            let lower = |names: &[String]| names.iter().map(|name| name.to_lowercase()).collect::<Vec<_>>();
+            let (asked, given) = (lower(&offered.1), lower(&granted.1));
+            let once = given.iter().all(|name| given.iter().filter(|other| *other == name).count() == 1);
+            let extensions = once && given.iter().all(|name| asked.contains(name));
+            prop_assert_eq!(offer.agree(&headers, Some(KEY.as_bytes()), answer).is_ok(), protocol && extensions);
+        }
+
+        #[test]
+        fn the_offer_that_goes_on_is_the_offer_that_came(
+            fields in prop::collection::vec(("x-[a-c]|connection|upgrade|expect|content-length|X_[a-c]", "[ -~]{0,8}"), 0..6),
+            spelled in "(X-[A-C]|host|HOST|uPgrade|[ -~]{0,6}|:|\r\n){0,8}",
+        ) {
+            let (mut headers, offer) = request(&[]);
+            for (name, value) in &fields {
+                headers.append(HeaderName::from_bytes(name.as_bytes()).expect("legal"), value.trim().parse().expect("legal"));
+            }
+            let before = headers.clone();
+            let head = offer.request_head("/x", &mut headers, Some(spelled.as_bytes()), Some(KEY.as_bytes()));
+            let mut lines = [httparse::EMPTY_HEADER; 20];
+            let mut read = httparse::Request::new(&mut lines);
+            prop_assert_eq!(read.parse(&head), Ok(httparse::Status::Complete(head.len())));
+            let mut sent = HeaderMap::new();
+            for line in read.headers.iter() {
+                sent.append(HeaderName::from_bytes(line.name.as_bytes()).expect("legal"), HeaderValue::from_bytes(line.value).expect("legal"));
+            }
+            prop_assert_eq!(Offer::parse(&Method::GET, Version::HTTP_11, &sent, None, false), Ok(Some(offer)));
+            for name in ["x-a", "x-b", "x-c", "x_a", "sec-websocket-version"] {
+                prop_assert!(sent.get_all(name).iter().eq(before.get_all(name).iter()), "{name}");
+            }
+            prop_assert_eq!((sent.get_all(CONNECTION).iter().count(), sent.get_all(UPGRADE).iter().count()), (1, 1));
+        }
     }
 }

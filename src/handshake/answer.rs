@@ -143,6 +143,32 @@ mod tests {
             let head: &[u8] = if prefix { b"HTTP/1.1 101 X\r\n" } else { b"" };
             Answer::parse(&[head, &bytes].concat(), 10).ok();
         }
+
+        #[test]
+        fn the_cuts_between_reads_change_nothing(
+            heads in prop::collection::vec("HTTP/1\\.[01] (10[0-3]|200|404) [A-Z]?\r?\n([a-c]: ?[a-c]?\r?\n){0,3}\r?\n", 1..4),
+            sizes in prop::collection::vec(1..40_usize, 1..6),
+        ) {
+            let bytes = heads.concat();
+            let mut whole = AnswerReader::new(1 << 20, 10);
+            whole.room().extend_from_slice(bytes.as_bytes());
+            let whole = whole.heard().expect("legal");
+            let mut pieces = AnswerReader::new(1 << 20, 10);
+            let (mut rest, mut heard) = (bytes.as_bytes(), None);
+            for size in sizes.iter().cycle() {
+                let (piece, behind) = rest.split_at((*size).min(rest.len()));
+                pieces.room().extend_from_slice(piece);
+                heard = pieces.heard().expect("legal");
+                rest = behind;
+                if heard.is_some() || rest.is_empty() {
+                    break;
+                }
+            }
+            let both = |heard: Option<Heard>, rest: &[u8]| {
+                heard.map(|heard| (heard.answer.headers, heard.head, [&heard.behind, rest].concat()))
+            };
+            prop_assert_eq!(both(heard, rest), both(whole, b""));
+        }
     }
 
     #[test]

@@ -208,6 +208,8 @@ fn key(headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const OFFER: [(&str, &str); 4] = [
@@ -274,5 +276,62 @@ mod tests {
         assert_eq!(check("", &[("content-length", "0")], false), Ok(Some(Draft::Rfc6455)));
         assert_eq!(check("", &[("content-length", "1")], false), Err(Refusal::Body));
         assert_eq!(check("", &[("transfer-encoding", "chunked")], false), Err(Refusal::Body));
+    }
+
+    /// The fields of an offer, some of them missing, and strange ones beside them.
+    fn any_fields() -> impl Strategy<Value = HeaderMap> {
+        let names = [
+            "upgrade",
+            "connection",
+            "sec-websocket-key",
+            "sec-websocket-key1",
+            "sec-websocket-version",
+            "content-length",
+            "transfer-encoding",
+            "host",
+        ];
+        let value = prop_oneof![
+            "(websocket|WebSocket|h2c|upgrade|keep-alive|13|8|0|dGhlIHNhbXBsZSBub25jZQ==|chunked|,| ){0,3}"
+                .prop_map(String::into_bytes),
+            prop::collection::vec(any::<u8>(), 0..28),
+        ];
+        let right = prop::sample::subsequence(OFFER.to_vec(), 2..=4);
+        let beside = prop::collection::vec((prop::sample::select(names.to_vec()), value), 0..4);
+        (right, beside).prop_map(|(right, beside)| {
+            let right = right.into_iter().map(|(name, value)| (name, value.as_bytes().to_vec()));
+            let mut headers = HeaderMap::new();
+            for (name, value) in right.chain(beside) {
+                HeaderValue::from_bytes(&value).ok().map(|value| headers.append(name, value));
+            }
+            headers
+        })
+    }
+
+    /// RFC 6455 section 4.1 once more, without a word of the code above.
+    fn is_rfc6455(headers: &HeaderMap) -> bool {
+        let lines = |name: &str| -> Vec<&[u8]> { headers.get_all(name).iter().map(HeaderValue::as_bytes).collect() };
+        let holds = |name: &str, word: &str| {
+            lines(name).join(&b',').split(|&b| b == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+        };
+        let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/".contains(byte);
+        let is_key = |key: &[u8]| key.len() == 24 && key.ends_with(b"==") && key[..22].iter().all(is_digit);
+        holds("upgrade", "websocket")
+            && holds("connection", "upgrade")
+            && lines("sec-websocket-version") == [b"13"]
+            && matches!(lines("sec-websocket-key")[..], [key] if is_key(key))
+            && lines("transfer-encoding").is_empty()
+            && lines("content-length").concat().iter().all(|&byte| byte == b'0')
+    }
+
+    proptest! {
+        #[test]
+        fn no_fields_break_the_reader_and_an_offer_is_what_the_rfc_says(headers in any_fields()) {
+            let parse = |legacy| Offer::parse(&Method::GET, Version::HTTP_11, &headers, None, legacy);
+            let strict = parse(false);
+            prop_assert_eq!(matches!(strict, Ok(Some(_))), is_rfc6455(&headers), "{:?}", strict);
+            if !matches!(strict, Err(Refusal::Version(_))) {
+                prop_assert_eq!(strict, parse(true));
+            }
+        }
     }
 }

@@ -165,6 +165,7 @@ fn check_framing(headers: &HeaderMap) -> Result<(), BadRequest> {
 #[cfg(test)]
 mod tests {
     use http::HeaderName;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -278,5 +279,34 @@ mod tests {
         join_cookies(&mut headers);
         let lines: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
         assert_eq!(lines, [b"a=1; b=\xe9; c=3; d=4".as_slice()]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_fields_break_the_law_and_a_head_that_passed_comes_in_one_form(
+            target in "(http://b(:81)?|https://B)?/[a-c]?([?][a-c])?|[*]",
+            version in prop::sample::select(vec![Version::HTTP_10, Version::HTTP_11, Version::HTTP_2]),
+            lines in prop::collection::vec(
+                ("host|cookie|content-length|transfer-encoding|x-[a-c]", prop_oneof!["a|b|B|b:81|5|5, 5|6|chunked|a=b", "\\PC{0,6}"]),
+                0..6,
+            ),
+        ) {
+            let uri: Uri = target.parse().unwrap();
+            let lines: Vec<(&str, &str)> = lines.iter().map(|(name, value)| (name.as_str(), value.trim())).collect();
+            let mut headers = head(&lines);
+            let passed = check_request(&Method::GET, &uri, version, &headers).is_ok();
+            let (host, length) = (effective_host(&uri, &headers).map(str::to_owned), content_length(&headers));
+            normalise_request(&uri, &mut headers);
+            let once = headers.clone();
+            normalise_request(&uri, &mut headers);
+            prop_assert_eq!(&headers, &once);
+            prop_assert!(headers.get_all(COOKIE).iter().count() <= 1);
+            if passed {
+                let hosts: Vec<&[u8]> = headers.get_all(HOST).iter().map(HeaderValue::as_bytes).collect();
+                prop_assert_eq!(hosts, host.iter().map(String::as_bytes).collect::<Vec<_>>());
+                prop_assert_eq!(content_length(&headers), length);
+                prop_assert!(headers.get_all(http::header::CONTENT_LENGTH).iter().count() <= 1);
+            }
+        }
     }
 }

@@ -281,7 +281,45 @@ mod tests {
         assert!(Normal::parse(&raw).unwrap().readings().all(|reading| reading.is_ok()));
     }
 
+    /// RFC 3986 6.2.2 a byte at a time; `None`: refused.
+    fn naive(raw: &str) -> Option<String> {
+        let mut decoded = Vec::new();
+        let mut bytes = raw.bytes();
+        while let Some(byte) = bytes.next() {
+            if byte != b'%' {
+                decoded.push(byte);
+                continue;
+            }
+            let mut digit = || char::from(bytes.next()?).to_digit(16);
+            let value = u8::try_from(16 * digit()? + digit()?).ok().filter(|&value| value != 0)?;
+            if char::from(value).is_ascii_alphanumeric() || b"-._~".contains(&value) {
+                decoded.push(value);
+            } else {
+                decoded.extend(format!("%{value:02X}").bytes());
+            }
+        }
+        let decoded = String::from_utf8(decoded).ok()?;
+        let mut segments: Vec<&str> = Vec::new();
+        for segment in decoded.strip_prefix('/')?.split('/') {
+            match segment {
+                ".." => drop(segments.pop()?),
+                "." => {}
+                other => segments.push(other),
+            }
+        }
+        let slash = decoded.ends_with("/.") || decoded.ends_with("/..");
+        if slash {
+            segments.push("");
+        }
+        Some(format!("/{}", segments.join("/")))
+    }
+
     proptest! {
+        #[test]
+        fn the_reader_agrees_with_a_naive_model(raw in "/?([./;\\\\a%b\u{e9}]|/\\.\\.?|%2[eEfF5]|%61|%c3|%3b|%0[01]|%[a-g]){0,12}") {
+            prop_assert_eq!(normal(&raw).ok(), naive(&raw));
+        }
+
         #[test]
         fn no_text_breaks_the_reader(raw in "\\PC{0,40}") {
             if let Ok(path) = Normal::parse(&raw) {

@@ -171,6 +171,9 @@ proptest! {
         }
         prop_assert_eq!(headers.get_all(FORWARDED_FOR).iter().count(), 1);
         prop_assert_eq!(headers.contains_key(FORWARDED), with_forwarded);
+        let once = headers.clone();
+        set_forwarded(&mut headers, &Hop { forwarded: with_forwarded, ..hop("192.0.2.1", false) });
+        prop_assert_eq!(headers, once);
     }
 
     #[test]

@@ -249,7 +249,10 @@ fn naive(routes: &[Route], host: Option<&str>, path: &str, method: &Method, head
             }
         };
         let method_fits = route.methods.is_empty() || route.methods.iter().any(|wanted| wanted == method);
-        let fits = method_fits && route.headers.iter().all(|(name, _)| headers.get(name).is_some());
+        let has = |name, wanted: &Option<HeaderValue>| {
+            headers.get_all(name).iter().any(|line| wanted.as_ref().is_none_or(|wanted| line == wanted))
+        };
+        let fits = method_fits && route.headers.iter().all(|(name, wanted)| has(name, wanted));
         let count = route.headers.len() + route.methods.len().min(1);
         fits.then_some((host_rank, path_rank, count, Reverse(at)))
     };
@@ -261,11 +264,18 @@ fn naive(routes: &[Route], host: Option<&str>, path: &str, method: &Method, head
 fn any_routes() -> impl Strategy<Value = Vec<Route>> {
     let host = proptest::option::of(prop_oneof![Just("a.x"), Just("b.a.x"), Just("*.x"), Just("*.a.x"), Just("x")]);
     let path = proptest::option::of("(= )?(/[ab]){1,3}/?");
-    let one = (host, path, any::<bool>(), 0..3usize).prop_map(|(host, path, method, headers)| Route {
-        methods: if method { vec![Method::POST] } else { Vec::new() },
-        headers: (0..headers).map(|at| (HeaderName::from_static(["x-a", "x-b"][at]), None)).collect(),
-        ..route("", host, path.as_deref())
-    });
+    let value = || proptest::option::of(Just(HeaderValue::from_static("1")));
+    let one =
+        (host, path, any::<bool>(), 0..3usize, [value(), value()]).prop_map(|(host, path, method, headers, values)| Route {
+            methods: if method { vec![Method::POST] } else { Vec::new() },
+            headers: values
+                .into_iter()
+                .take(headers)
+                .zip(["x-a", "x-b"])
+                .map(|(value, name)| (HeaderName::from_static(name), value))
+                .collect(),
+            ..route("", host, path.as_deref())
+        });
     proptest::collection::vec(one, 0..12).prop_map(|mut routes| {
         for (at, route) in routes.iter_mut().enumerate() {
             route.name = at.to_string().into();
@@ -295,15 +305,21 @@ proptest! {
         host in proptest::option::of(prop_oneof![Just("a.x"), Just("b.a.x"), Just("c.x"), Just("c.a.x"), Just("x"), Just("y")]),
         path in "(/[abc]){0,4}/?",
         post in any::<bool>(),
-        headers in 0..3usize,
+        lines in proptest::collection::vec(("x-[ab]", "[12]"), 0..4),
+        dressed in any::<bool>(),
     ) {
         let path = format!("/{}", path.trim_start_matches('/'));
         let method = if post { Method::POST } else { Method::GET };
-        let headers: HeaderMap =
-            (0..headers).map(|at| (HeaderName::from_static(["x-a", "x-b"][at]), HeaderValue::from_static("1"))).collect();
+        let mut headers = HeaderMap::new();
+        for (name, value) in &lines {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+        }
         let expected = naive(&routes, host, &path, &method, &headers);
         let table = Table::new(routes);
-        prop_assert_eq!(find_with(&table, host, &path, &method, &headers), Ok(expected));
+        // Host and path as a client may spell them.
+        let host = host.map(|host| if dressed { format!("{}.:8080", host.to_uppercase()) } else { host.to_owned() });
+        let path = if dressed { format!("/c/..{}", path.replace('a', "%61")) } else { path };
+        prop_assert_eq!(find_with(&table, host.as_deref(), &path, &method, &headers), Ok(expected));
     }
 
     #[test]

@@ -1,0 +1,31 @@
+//! Each parser that reads what strangers send, and what it promises. libFuzzer makes the inputs; `FUZZ_TARGET` says
+//! which target gets them. How to run it: README.md.
+
+#![no_main]
+
+mod answer;
+mod config;
+mod fields;
+mod frame;
+mod offer;
+mod path;
+mod text;
+
+use std::sync::LazyLock;
+
+const TARGETS: [(&str, fn(&[u8])); 6] = [
+    ("answer", answer::target),
+    ("config", config::target),
+    ("fields", fields::target),
+    ("frame", frame::target),
+    ("offer", offer::target),
+    ("path", path::target),
+];
+
+static TARGET: LazyLock<fn(&[u8])> = LazyLock::new(|| {
+    let wanted = std::env::var("FUZZ_TARGET").unwrap_or_default();
+    let target = TARGETS.iter().find(|(name, _)| *name == wanted);
+    target.unwrap_or_else(|| panic!("FUZZ_TARGET={wanted:?} is none of {:?}", TARGETS.map(|(name, _)| name))).1
+});
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| TARGET(input));
