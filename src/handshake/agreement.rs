@@ -270,7 +270,8 @@ mod tests {
             let with = |names: &[String]| names.iter().map(|name| format!("{name}{parameters}")).collect::<Vec<_>>().join(" , ");
             headers.append(SEC_WEBSOCKET_PROTOCOL, offered.0.join(",").parse().expect("legal"));
             headers.append(SEC_WEBSOCKET_EXTENSIONS, with(&offered.1).parse().expect("legal"));
-            let protocols: String = granted.0.iter().map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).collect();
+            let protocols: Vec<String> = granted.0.iter().map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).collect();
+            let protocols = protocols.concat();
             let head = format!("HTTP/1.1 101 x\r\n{GOOD}{protocols}Sec-WebSocket-Extensions: {}\r\n\r\n", with(&granted.1));
             let (answer, _) = Answer::parse(head.as_bytes(), 20).expect("legal").expect("whole");
 
