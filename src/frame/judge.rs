@@ -212,4 +212,26 @@ mod tests {
         assert_eq!(codes, [1002, 1007, 1008, 1009]);
         assert_eq!(Violation::Length.to_string(), "a length that is not minimal");
     }
+
+    #[test]
+    fn every_violation_has_words_of_its_own_and_a_code_that_may_be_sent() {
+        use Violation as V;
+        let others = [
+            V::Unmasked,
+            V::Masked,
+            V::Opcode,
+            V::Rsv,
+            V::LoneContinuation,
+            V::Interleaved,
+            V::Length,
+            V::FragmentedControl,
+            V::LongControl,
+            V::CloseCode,
+        ];
+        assert!(others.iter().all(|violation| violation.code() == 1002));
+        assert_eq!([V::CloseReason, V::TooFast, V::TooLong].map(V::code), [1007, 1008, 1009]);
+        let all = others.into_iter().chain([V::CloseReason, V::TooFast, V::TooLong]);
+        let words: std::collections::BTreeSet<String> = all.map(|violation| violation.to_string()).collect();
+        assert_eq!(words.len(), 13, "{words:?}");
+    }
 }

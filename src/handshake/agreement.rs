@@ -345,7 +345,8 @@ mod tests {
             let with = |names: &[String]| names.iter().map(|name| format!("{name}{parameters}")).collect::<Vec<_>>().join(" , ");
             headers.append(SEC_WEBSOCKET_PROTOCOL, offered.0.join(",").parse().expect("legal"));
             headers.append(SEC_WEBSOCKET_EXTENSIONS, with(&offered.1).parse().expect("legal"));
-            let protocols: String = granted.0.iter().map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).collect();
+            let protocols: Vec<String> = granted.0.iter().map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).collect();
+            let protocols = protocols.concat();
             let head = format!("HTTP/1.1 101 x\r\n{GOOD}{protocols}Sec-WebSocket-Extensions: {}\r\n\r\n", with(&granted.1));
             let (answer, _) = Answer::parse(head.as_bytes(), 20).expect("legal").expect("whole");
 
@@ -380,6 +381,42 @@ mod tests {
                 prop_assert!(sent.get_all(name).iter().eq(before.get_all(name).iter()), "{name}");
             }
             prop_assert_eq!((sent.get_all(CONNECTION).iter().count(), sent.get_all(UPGRADE).iter().count()), (1, 1));
+        }
+    }
+
+    #[test]
+    fn a_hixie_75_client_gets_the_words_that_it_compares() {
+        let mut headers = HeaderMap::new();
+        headers.insert(UPGRADE, HeaderValue::from_static("WebSocket"));
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(http::header::HOST, HeaderValue::from_static("a"));
+        let offer = Offer::parse(&Method::GET, Version::HTTP_11, &headers, true).expect("legal").expect("an offer");
+        let fields = "Upgrade: WebSocket\r\nConnection: Upgrade\r\nWebSocket-Origin: http://a\r\n\r\n";
+        let head = format!("HTTP/1.1 101 Web Socket Protocol Handshake\r\n{fields}");
+        let (answer, _) = Answer::parse(head.as_bytes(), 20).expect("legal").expect("whole");
+        let mut agreement = offer.agree(&headers, None, answer).expect("agreed");
+        assert_eq!(String::from_utf8_lossy(&agreement.response_head(None)), head);
+        assert_eq!(
+            String::from_utf8_lossy(&offer.request_head("/demo", &mut headers, None, None)),
+            "GET /demo HTTP/1.1\r\nHost: a\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn every_disagreement_names_the_field_that_is_wrong() {
+        use Disagreement as D;
+        for (why, word) in [
+            (D::Version, "HTTP/1.0"),
+            (D::Upgrade, "`Upgrade: websocket`"),
+            (D::Connection, "`Connection: Upgrade`"),
+            (D::AcceptMissing, "no single Sec-WebSocket-Accept"),
+            (D::AcceptWrong, "does not match the key"),
+            (D::Protocol, "subprotocol"),
+            (D::Extensions, "extension"),
+            (D::Body, "body"),
+        ] {
+            assert!(why.to_string().starts_with("its 101") || why.to_string().starts_with("the Sec-WebSocket-Accept of its 101"));
+            assert!(why.to_string().contains(word), "{why}");
         }
     }
 }

@@ -191,4 +191,15 @@ mod tests {
         reader.room().extend_from_slice(&bytes[..50]);
         assert_eq!(reader.heard().err(), Some(AnswerError::TooLarge));
     }
+
+    #[test]
+    fn a_head_with_too_many_lines_is_too_large_and_one_that_is_no_head_is_malformed() {
+        let head = b"HTTP/1.1 101 X\r\na: 1\r\nb: 2\r\nc: 3\r\n\r\n";
+        assert!(Answer::parse(head, 3).is_ok_and(|answer| answer.is_some()));
+        let large = Answer::parse(head, 2).expect_err("three lines");
+        assert_eq!((&large, large.to_string().contains("too large")), (&AnswerError::TooLarge, true));
+        let malformed = Answer::parse(b"SSH-2.0-x\r\n\r\n", 10).expect_err("no HTTP");
+        assert!(malformed.to_string().contains("malformed"), "{malformed}");
+        assert!(Answer::parse(b"HTTP/1.1 099 X\r\n\r\n", 10).is_err(), "no such status");
+    }
 }

@@ -263,6 +263,8 @@ mod tests {
         assert_eq!(check("sec-websocket-version sec-websocket-key", &[], true), Ok(Some(Draft::Hixie75)));
         assert_eq!(check(v, &[(v, "8")], false), Err(Refusal::Version(Draft::Hybi(8))));
         assert_eq!(check(v, &[(v, "8")], true), Ok(Some(Draft::Hybi(8))));
+        assert_eq!(check(v, &[(v, "10")], true), Ok(Some(Draft::Hybi(10))));
+        assert_eq!(check(v, &[(v, "6")], true), Err(Refusal::Version(Draft::Hybi(6))));
         let hixie76 = [("sec-websocket-key1", "4 @1  46546xW%0l 1 5"), ("sec-websocket-key2", "12998 5 Y3 1  .P00")];
         assert_eq!(check("sec-websocket-version sec-websocket-key", &hixie76, true), Err(Refusal::Version(Draft::Hixie76)));
     }
@@ -332,6 +334,25 @@ mod tests {
             if !matches!(strict, Err(Refusal::Version(_))) {
                 prop_assert_eq!(strict, parse(true));
             }
+        }
+    }
+
+    #[test]
+    fn every_refusal_says_what_is_wrong_and_only_a_version_is_a_426() {
+        let drafts = [Draft::Rfc6455, Draft::Hybi(8), Draft::Hixie75, Draft::Hixie76, Draft::Unknown].map(Refusal::Version);
+        for (refusal, word) in drafts.into_iter().zip(["RFC 6455", "version 8", "hixie-75", "hixie-76", "unknown version"]) {
+            assert_eq!(refusal.status().as_u16(), 426);
+            assert!(refusal.to_string().contains(word) && refusal.to_string().contains("version 13"), "{refusal}");
+        }
+        for (refusal, words) in [
+            (Refusal::VersionRepeated, "Sec-WebSocket-Version is repeated"),
+            (Refusal::KeyMissing, "Key is missing"),
+            (Refusal::KeyRepeated, "Key is repeated"),
+            (Refusal::KeyMalformed, "base64 of 16 bytes"),
+            (Refusal::Body, "body"),
+        ] {
+            assert_eq!(refusal.status().as_u16(), 400);
+            assert!(refusal.to_string().contains(words), "{refusal}");
         }
     }
 }

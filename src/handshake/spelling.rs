@@ -127,4 +127,14 @@ mod tests {
         let expected = "GET / HTTP/1.1\r\nhOsT: x\r\nX-b: 1\r\nConnection: Upgrade\r\nx-B: 2\r\nSec-WebSocket-Key: k\r\nUpgrade: websocket\r\nX-b: 3\r\nX-B: 4\r\nX-Forwarded-For: ::1\r\n\r\n";
         assert_eq!(String::from_utf8_lossy(&head), expected);
     }
+
+    #[test]
+    fn the_hops_own_fields_come_first_where_the_wire_had_none_of_their_name() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-a", HeaderValue::from_static("1"));
+        let fixed: [(&HeaderName, &[u8]); 2] = [(&UPGRADE, b"websocket"), (&CONNECTION, b"Upgrade")];
+        let head = write_head(&[b"GET / HTTP/1.1"], names_of(b"GET / HTTP/1.1\r\nX-a: 1\r\n\r\n"), &headers, &fixed);
+        let expected = "GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-a: 1\r\n\r\n";
+        assert_eq!(String::from_utf8_lossy(&head), expected);
+    }
 }

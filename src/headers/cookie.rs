@@ -102,7 +102,15 @@ mod tests {
 
     #[test]
     fn other_paths_stay() {
-        for line in ["id=1; Path=/v22", "id=1; Path=/", "id=1", "id=1; Path", "id=1; Path=v2/x", "Path=/v2/x"] {
+        for line in [
+            "id=1; Path=/v22",
+            "id=1; Max-Age=5; Domain=/v2",
+            "id=1; Path=/",
+            "id=1",
+            "id=1; Path",
+            "id=1; Path=v2/x",
+            "Path=/v2/x",
+        ] {
             assert_eq!(replaced(line, "/v2", "/app"), None, "{line}");
         }
     }

@@ -309,4 +309,22 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn every_refusal_names_what_is_wrong_with_the_request() {
+        use BadRequest as B;
+        for (refusal, word) in [
+            (B::Method, "CONNECT and TRACE"),
+            (B::Target, "target"),
+            (B::NoHost, "no host"),
+            (B::SeveralHosts, "more than one Host"),
+            (B::MalformedHost, "Host is malformed"),
+            (B::UserInfo, "user name"),
+            (B::HostsDiffer, "differ"),
+            (B::TransferEncoding, "Transfer-Encoding"),
+            (B::ContentLength, "Content-Length"),
+        ] {
+            assert!(refusal.to_string().contains(word), "{refusal}");
+        }
+    }
 }

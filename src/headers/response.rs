@@ -118,4 +118,18 @@ mod tests {
     fn a_101_nobody_asked_for_is_refused() {
         assert_eq!(check(Version::HTTP_11, 101, &[("upgrade", "websocket")]), Err(BadResponse::UnaskedSwitch));
     }
+
+    #[test]
+    fn every_refusal_says_that_it_is_the_backends() {
+        use BadResponse as B;
+        for (refusal, word) in [
+            (B::UnaskedSwitch, "101"),
+            (B::LengthAndEncoding, "both"),
+            (B::TransferEncoding, "exactly `chunked`"),
+            (B::ContentLength, "Content-Length"),
+        ] {
+            assert!(refusal.to_string().starts_with("the backend"), "{refusal}");
+            assert!(refusal.to_string().contains(word), "{refusal}");
+        }
+    }
 }

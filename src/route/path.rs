@@ -229,6 +229,7 @@ mod tests {
         ] {
             assert_eq!(normal(raw), Err(error), "{raw}");
             assert_eq!(error.status(), 400);
+            assert!(error.to_string().starts_with("the path "), "{error}");
         }
         assert!(Normal::parse("*").unwrap().is_asterisk());
     }
@@ -277,6 +278,7 @@ mod tests {
         let raw = format!("/a;%2f%5c\\//{}", "a".repeat(30 << 10));
         let readings: Vec<_> = Normal::parse(&raw).unwrap().readings().collect();
         assert_eq!(readings, [Err(PathError::Ambiguous)]);
+        assert!(PathError::Ambiguous.to_string().contains("two ways"));
         let raw = format!("/a;//{}", "a".repeat(30 << 10));
         assert!(Normal::parse(&raw).unwrap().readings().all(|reading| reading.is_ok()));
     }

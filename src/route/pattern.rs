@@ -150,3 +150,34 @@ mod path_tests {
         }
     }
 }
+
+#[cfg(test)]
+mod host_tests {
+    use super::HostPattern;
+
+    #[test]
+    fn a_host_is_kept_in_lower_case_without_its_last_dot() {
+        assert_eq!(HostPattern::parse("Chat.Example.com."), Ok(HostPattern::Exact("chat.example.com".to_owned())));
+        assert_eq!(HostPattern::parse("*.Example.com"), Ok(HostPattern::Wildcard("example.com".to_owned())));
+        assert_eq!(HostPattern::parse("[2001:DB8::1]"), Ok(HostPattern::Exact("[2001:db8::1]".to_owned())));
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused_with_its_reason() {
+        for (text, why) in [
+            ("", "missing"),
+            (".", "missing"),
+            ("https://a", "by itself"),
+            ("a/b", "by itself"),
+            ("a.*.b", "first label"),
+            ("*", "first label"),
+            ("a:80", "without its port"),
+            ("2001:db8::1", "without its port"),
+            ("b\u{fc}cher.example", "`xn--`"),
+            ("a b", "` `"),
+        ] {
+            let error = HostPattern::parse(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+}

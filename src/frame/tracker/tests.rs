@@ -11,11 +11,11 @@ fn frame(first: u8, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
     match payload.len() {
         short @ 0..=125 => out.push(bit | u8::try_from(short).expect("short")),
         middle @ 126..=0xffff => {
-            out.push(bit | 126);
+            out.push(bit | 0x7e);
             out.extend(u16::try_from(middle).expect("middle").to_be_bytes());
         }
         long => {
-            out.push(bit | 127);
+            out.push(bit | 0x7f);
             out.extend((long as u64).to_be_bytes());
         }
     }

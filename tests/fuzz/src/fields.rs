@@ -61,7 +61,7 @@ fn request(method: &Method, uri: &Uri, version: Version, mut fields: HeaderMap) 
     });
 
     for bits in 0..8 {
-        forward(fields.clone(), host.as_deref(), bits & 1 == 0, bits & 2 == 0, bits & 4 == 0);
+        forward(&fields, host.as_deref(), bits & 1 == 0, bits & 2 == 0, bits & 4 == 0);
     }
 
     // With the options of before the strip in place: they are joined.
@@ -95,12 +95,12 @@ fn stripped(before: &HeaderMap, after: &HeaderMap, kept: fn(&str) -> bool) {
     assert!(after.keys().all(|name| before.contains_key(name)), "a strip adds nothing");
 }
 
-fn forward(before: HeaderMap, host: Option<&str>, trusted: bool, secure: bool, forwarded: bool) {
+fn forward(before: &HeaderMap, host: Option<&str>, trusted: bool, secure: bool, forwarded: bool) {
     let networks: [IpNet; 1] = ["10.0.0.0/8".parse().expect("a network")];
     let trust = Trust { networks: &networks, unix: false };
     let peer: IpAddr = if trusted { "10.0.0.1" } else { "192.0.2.1" }.parse().expect("an address");
     assert_eq!(trust.holds_for(Some(peer)), trusted);
-    let client = headers::client_address(Some(peer), &before, &trust);
+    let client = headers::client_address(Some(peer), before, &trust);
     assert!(trusted || client == Some(peer), "a stranger said who it is");
 
     let hop = Hop { peer: Some(peer), trusted, secure, host, forwarded };
@@ -132,7 +132,7 @@ fn forward(before: HeaderMap, host: Option<&str>, trusted: bool, secure: bool, f
     }
     twice(&mut fields, |fields| headers::set_forwarded(fields, &hop));
     for name in before.keys().filter(|name| !is_about_the_client(name.as_str())) {
-        assert_eq!(text::all(&before, name.as_str()), text::all(&fields, name.as_str()), "{name} is not ours to change");
+        assert_eq!(text::all(before, name.as_str()), text::all(&fields, name.as_str()), "{name} is not ours to change");
     }
 }
 

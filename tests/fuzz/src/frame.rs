@@ -23,8 +23,16 @@ impl Frame<'_> {
         self.payload.len() as u64 == self.length
     }
 
+    fn opcode(&self) -> u8 {
+        self.first & 0x0f
+    }
+
     fn is_control(&self) -> bool {
-        self.first & 8 != 0
+        self.opcode() >= 8
+    }
+
+    fn is_final(&self) -> bool {
+        self.first & 0x80 != 0
     }
 
     fn unmasked(&self) -> Vec<u8> {
@@ -127,7 +135,7 @@ impl Watch {
         assert_eq!(self.tracker.left(), frame.length);
         assert!(!self.tracker.is_at_boundary());
         if !frame.is_control() {
-            self.message = if frame.first & 15 == 0 { self.message + frame.length } else { frame.length };
+            self.message = if frame.opcode() == 0 { self.message + frame.length } else { frame.length };
             assert!(self.tracker.is_within_message());
         }
         assert_eq!(self.tracker.message_bytes(), self.message);
@@ -139,15 +147,15 @@ impl Watch {
         assert_eq!((header.first, self.at), (frame.first, frame.body + frame.payload.len()), "a frame ends elsewhere");
         assert!(self.tracker.is_at_boundary() && self.tracker.left() == 0);
         self.counts.frames += 1;
-        if !frame.is_control() && frame.first & 128 != 0 {
+        if !frame.is_control() && frame.is_final() {
             self.counts.messages += 1;
             self.counts.largest = self.counts.largest.max(self.message);
         }
         assert_eq!(self.tracker.counts(), self.counts);
-        let kept = matches!(frame.first & 15, 8 | 10) && frame.payload.len() <= MAX_CONTROL_PAYLOAD;
+        let kept = matches!(frame.opcode(), 8 | 10) && frame.payload.len() <= MAX_CONTROL_PAYLOAD;
         let payload = if kept { frame.unmasked() } else { Vec::new() };
         assert_eq!(self.tracker.payload(), payload, "the payload is another");
-        if frame.first & 15 == 8 {
+        if frame.opcode() == 8 {
             assert_eq!(self.tracker.take_close(), Close::parse(&payload));
             assert!(self.tracker.payload().is_empty());
         }
@@ -176,7 +184,7 @@ impl Watch {
 fn judged(frames: &[Frame<'_>]) {
     let mut within = false;
     for frame in frames {
-        let (size, opcode, rsv) = (frame.body - frame.at, frame.first & 15, frame.first & 112);
+        let (size, opcode, rsv) = (frame.body - frame.at, frame.opcode(), frame.first & 0x70);
         let header =
             Header { first: frame.first, mask: frame.mask, length: frame.length, size: u8::try_from(size).expect("at most 14") };
         let least = [126, 0x1_0000].iter().filter(|more| frame.length >= **more).count();
@@ -188,8 +196,8 @@ fn judged(frames: &[Frame<'_>]) {
             let masked = frame.mask.is_some() == (from == Side::Client);
             let free = extensions == Extensions::Unknown;
             let known = matches!(opcode, 0..=2 | 8..=10);
-            let compressed = extensions == Extensions::Deflate && matches!(opcode, 1..=7) && rsv == 64;
-            let control = !frame.is_control() || (frame.first & 128 != 0 && frame.length <= 125);
+            let compressed = extensions == Extensions::Deflate && matches!(opcode, 1..=7) && rsv == 0x40;
+            let control = !frame.is_control() || (frame.is_final() && frame.length <= 125);
             let order = !matches!(opcode, 0..=2) || (opcode == 0) == within;
             let legal = masked && (known || free) && (rsv == 0 || compressed || free) && control && order && minimal;
             let said = Judge { from, extensions }.header(header, within);
@@ -197,7 +205,7 @@ fn judged(frames: &[Frame<'_>]) {
             assert!(said.is_ok() || said.is_err_and(|violation| is_sendable(violation.code())));
         }
         if !frame.is_control() {
-            within = frame.first & 128 == 0;
+            within = !frame.is_final();
         }
         if opcode == 8 && frame.is_whole() {
             let payload = frame.unmasked();

@@ -13,7 +13,9 @@ mod text;
 
 use std::sync::LazyLock;
 
-const TARGETS: [(&str, fn(&[u8])); 6] = [
+type Target = fn(&[u8]);
+
+const TARGETS: [(&str, Target); 6] = [
     ("answer", answer::target),
     ("config", config::target),
     ("fields", fields::target),
@@ -22,7 +24,7 @@ const TARGETS: [(&str, fn(&[u8])); 6] = [
     ("path", path::target),
 ];
 
-static TARGET: LazyLock<fn(&[u8])> = LazyLock::new(|| {
+static TARGET: LazyLock<Target> = LazyLock::new(|| {
     let wanted = std::env::var("FUZZ_TARGET").unwrap_or_default();
     let target = TARGETS.iter().find(|(name, _)| *name == wanted);
     target.unwrap_or_else(|| panic!("FUZZ_TARGET={wanted:?} is none of {:?}", TARGETS.map(|(name, _)| name))).1

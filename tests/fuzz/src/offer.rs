@@ -57,7 +57,7 @@ fn request(raw: &[u8], offer: &Offer, mut fields: HeaderMap) -> HeaderMap {
     let key = offer.key().map(|key| key.as_bytes().to_vec());
     let mut expected = fields.clone();
     let head = offer.request_head(TARGET, &mut fields, Some(raw), key.as_deref());
-    let mut lines = [httparse::EMPTY_HEADER; 1024];
+    let mut lines = vec![httparse::EMPTY_HEADER; 1024];
     let mut read = httparse::Request::new(&mut lines);
     assert_eq!(read.parse(&head), Ok(httparse::Status::Complete(head.len())), "{head:?}");
     assert_eq!((read.method, read.path, read.version), (Some("GET"), Some(TARGET), Some(1)));
