@@ -284,7 +284,16 @@ impl Tunnel {
 
     /// Both directions are through, or one side is lost and the other has all its bytes.
     fn is_over(&self) -> bool {
-        (self.up.is_done() && self.down.is_done()) || self.up.has_lost_its_sender() || self.down.has_lost_its_sender()
+        (self.up.is_done() && self.down.is_done())
+            || self.up.has_lost_its_sender()
+            || self.down.has_lost_its_sender()
+            || self.is_all_said()
+    }
+
+    /// Both have sent their Close, the backend has ended, and the client is one of h2. A browser leaves its half of the
+    /// stream open then, and waits for the reset.
+    fn is_all_said(&self) -> bool {
+        self.client.is_h2() && self.down.is_done() && self.up.passage.is_close_passed() && self.down.passage.is_close_passed()
     }
 
     async fn close(&mut self) -> Report {
