@@ -246,6 +246,33 @@ fn enforce_closes_on_what_the_rfc_forbids(bad: Vec<u8>, code: u16, why: &str) {
 }
 
 #[test]
+fn enforce_lets_the_answer_to_what_was_right_go_before_the_close() {
+    let around = around("websocket.enforce = true");
+    let (mut client, mut server) = around.open();
+    client.send([frame(TEXT, b"good", true), frame(3, b"bad", true)].concat());
+    server.expect(frame(TEXT, b"good", true));
+    server.expect_close_and_fin(1002);
+    client.expect_silence(SILENCE);
+    let answer = [frame(TEXT, b"good", false), close(1002, "so I heard", false)].concat();
+    server.send(&answer);
+    server.fin();
+    client.expect(&answer);
+    client.expect_fin();
+    client.fin();
+    assert_eq!(around.assert_ended("spliceway", "violation").text("fault"), "client");
+}
+
+#[test]
+fn enforce_closes_with_the_code_where_the_backend_ends_without_a_close() {
+    let around = around("websocket.enforce = true");
+    let (mut client, mut server) = around.open();
+    client.send(frame(3, b"bad", true));
+    server.expect_close_and_fin(1002);
+    server.fin();
+    client.expect_close_and_fin(1002);
+}
+
+#[test]
 fn enforce_judges_the_backend_too() {
     let around = around("websocket.enforce = true");
     let (mut client, mut server) = around.open();

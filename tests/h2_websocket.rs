@@ -256,6 +256,25 @@ fn the_end_of_a_backend_is_the_end_of_the_stream() {
     ended(&proxy, "backend", "fin");
 }
 
+#[test]
+fn a_client_that_leaves_its_half_open_behind_both_closes_holds_no_backend() {
+    let backend = Backend::by_hand();
+    let proxy = Proxy::before(&backend);
+    let h2 = h2(&proxy);
+    let (mut socket, mut server) = open(&h2, &backend);
+    let (asked, answered) = (frame(8, &4001_u16.to_be_bytes(), true), frame(8, &4001_u16.to_be_bytes(), false));
+    socket.send(&asked);
+    server.expect(&asked);
+    server.send(&answered);
+    server.fin();
+    let since = Instant::now();
+    server.expect_fin(); // as Chromium does it: no END_STREAM, and no reset
+    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed()); // the linger is 5 s
+    socket.expect(&answered);
+    socket.expect_fin();
+    ended(&proxy, "client", "fin");
+}
+
 rows! { a_reset_of_the_client_resets_the_backend {
     a_reset_of_the_client_resets_the_backend_cancel: Reason::CANCEL;
     a_reset_of_the_client_resets_the_backend_no_error: Reason::NO_ERROR;

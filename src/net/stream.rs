@@ -136,6 +136,11 @@ impl Stream {
         }
     }
 
+    /// Whether it is a stream of an HTTP/2 connection.
+    pub fn is_h2(&self) -> bool {
+        matches!(self.transport, Transport::H2(_))
+    }
+
     /// Whether TLS is spoken on it. Of what a stream of h2 is carried by this says nothing.
     pub fn is_tls(&self) -> bool {
         matches!(self.transport, Transport::TlsServer(_) | Transport::TlsClient(_))

@@ -55,6 +55,8 @@ pub(super) struct Direction {
     violation: Option<Violation>,
     /// The frame that tells the receiver of its sender's end, by how that ended.
     epitaph: Option<Epitaph>,
+    /// The Close to be put in instead, once it is decided that the tunnel ends.
+    last_word: Option<Vec<u8>>,
     /// What the receiver refused; empty and without heap while it drains.
     waiting: Vec<u8>,
     /// How much of `waiting` has been written since.
@@ -108,6 +110,16 @@ impl Direction {
         } else {
             self.end();
         }
+    }
+
+    /// Should the sender end without a Close, then this one is put in.
+    pub(super) fn have_last_word(&mut self, frame: Vec<u8>) {
+        self.last_word = Some(frame);
+    }
+
+    /// Whether the sender may still say something: it has neither ended nor sent a Close.
+    pub(super) fn is_speaking(&self) -> bool {
+        self.state == State::Open && self.passage.takes_ours()
     }
 
     /// Whether a Close of ours still waits for a boundary.
@@ -227,9 +239,10 @@ impl Direction {
         let rest = self.passage.take_rest();
         self.waiting.extend_from_slice(&rest);
         if rest.is_empty()
-            && let Some(epitaph) = self.epitaph.filter(|_| self.passage.is_open_here())
+            && self.passage.is_open_here()
+            && let Some(close) = self.last_word.take().or_else(|| self.epitaph.map(|epitaph| epitaph(how)))
         {
-            self.passage.put_in_next(epitaph(how), true);
+            self.passage.put_in_next(close, true);
             self.passage.put_in(&mut self.waiting);
         }
         if self.fails_receiver() { State::Failing } else { State::Ending }

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::base::{Shutdown, random};
 use crate::frame::{self, Extensions, Judge, Violation};
@@ -36,6 +36,9 @@ const LAST_BYTES: Duration = Duration::from_secs(1);
 
 /// How long a Close of ours may wait for a frame to end. Then there is only the FIN.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
+
+/// How long the peer of one that broke a rule may take to answer our Close with its own.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// What the streams carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,16 +132,43 @@ impl Tunnel {
     /// We end it: Close to both sides at their next frame boundary, or after [`CLOSE_TIME`] without.
     async fn say_close(&mut self, ended: Ended, code: u16, traffic: &Traffic) {
         self.first = Some(ended);
-        let reason = if let How::Violation(violation) = ended.how { violation.to_string() } else { String::new() };
-        self.down.close(frame::close(code, &reason, None));
-        self.up.close(frame::close(code, &reason, Some(random())));
+        let violation = if let How::Violation(violation) = ended.how { Some(violation) } else { None };
+        let reason = violation.map(|violation| violation.to_string()).unwrap_or_default();
+        let (down, up) = (frame::close(code, &reason, None), frame::close(code, &reason, Some(random())));
+        let end = Instant::now() + CLOSE_TIME;
+        match ended.fault.filter(|_| violation.is_some()) {
+            Some(By::Client) => {
+                self.up.close(up);
+                self.hear_out(|tunnel| &mut tunnel.down, down, traffic).await;
+            }
+            Some(By::Backend) => {
+                self.down.close(down);
+                self.hear_out(|tunnel| &mut tunnel.up, up, traffic).await;
+            }
+            _ => {
+                self.down.close(down);
+                self.up.close(up);
+            }
+        }
         let said = poll_fn(|cx| {
             self.poll_both(cx, traffic);
             if self.up.is_closing() || self.down.is_closing() { Poll::Pending } else { Poll::Ready(()) }
         });
-        timeout(CLOSE_TIME, said).await.ok();
+        timeout_at(end, said).await.ok();
         self.up.end();
         self.down.end();
+    }
+
+    /// One side broke a rule. The other has been told, and may have answered already what came before: the echo of the
+    /// message in front, say. That goes first, up to its own Close, as it would if the other side itself had judged.
+    async fn hear_out(&mut self, direction: fn(&mut Self) -> &mut Direction, close: Vec<u8>, traffic: &Traffic) {
+        direction(self).have_last_word(close.clone());
+        let heard = poll_fn(|cx| {
+            self.poll_both(cx, traffic);
+            if direction(self).is_speaking() { Poll::Pending } else { Poll::Ready(()) }
+        });
+        timeout(ANSWER_TIME, heard).await.ok();
+        direction(self).close(close);
     }
 
     /// One end was seen: the other side gets its time, counted anew while the last bytes still move.
@@ -254,7 +284,16 @@ impl Tunnel {
 
     /// Both directions are through, or one side is lost and the other has all its bytes.
     fn is_over(&self) -> bool {
-        (self.up.is_done() && self.down.is_done()) || self.up.has_lost_its_sender() || self.down.has_lost_its_sender()
+        (self.up.is_done() && self.down.is_done())
+            || self.up.has_lost_its_sender()
+            || self.down.has_lost_its_sender()
+            || self.is_all_said()
+    }
+
+    /// Both have sent their Close, the backend has ended, and the client is one of h2. A browser leaves its half of the
+    /// stream open then, and waits for the reset.
+    fn is_all_said(&self) -> bool {
+        self.client.is_h2() && self.down.is_done() && self.up.passage.is_close_passed() && self.down.passage.is_close_passed()
     }
 
     async fn close(&mut self) -> Report {

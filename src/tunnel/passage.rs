@@ -328,6 +328,11 @@ impl Passage {
         !self.shut && !self.close_passed && (self.stopped || self.tracker.lost().is_none())
     }
 
+    /// Whether the sender's Close was passed on.
+    pub(super) fn is_close_passed(&self) -> bool {
+        self.close_passed
+    }
+
     /// Whether a Close of ours was put in.
     pub(super) fn is_shut(&self) -> bool {
         self.shut

@@ -5,60 +5,10 @@
 // Screenshots and the demo's log are left in target/browser/.
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
-import net from 'node:net';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { chromium } from 'playwright-core';
+import { accepts, binary, check, counts, expect, finish, freePort, launch, out, until } from './kit.mjs';
 
-const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
-const binary = process.env.SPLICEWAY || path.join(process.env.CARGO_TARGET_DIR || path.join(root, 'target'), 'release/spliceway');
-const out = path.join(root, 'target/browser');
 const log = path.join(out, 'demo.log');
-
-const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-  '--disable-background-networking', '--disable-component-update', '--disable-sync'];
-
-let passed = 0;
-let failed = 0;
-
-async function check(what, body) {
-  const began = Date.now();
-  const seconds = () => ((Date.now() - began) / 1000).toFixed(1);
-  try {
-    const note = await body();
-    passed += 1;
-    console.log(`ok   ${what} (${seconds()} s)${note ? ` -- ${note}` : ''}`);
-  } catch (error) {
-    failed += 1;
-    console.log(`FAIL ${what} (${seconds()} s) -- ${String(error.message).split('\n')[0]}`);
-  }
-}
-
-function expect(condition, why) {
-  if (!condition) throw new Error(why);
-}
-
-function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = net.createServer().on('error', reject).listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
-}
-
-const accepts = (port) => new Promise((resolve) => {
-  const socket = net.connect(port, '127.0.0.1', () => { socket.destroy(); resolve(true); });
-  socket.on('error', () => resolve(false));
-});
-
-async function until(what, seconds, condition) {
-  const end = Date.now() + seconds * 1000;
-  while (!(await condition())) {
-    expect(Date.now() < end, `${what}: not within ${seconds} s`);
-    await new Promise((resolve) => { setTimeout(resolve, 20); });
-  }
-}
 
 /** The demo as a process: `ended` resolves to its exit code, or to the signal that killed it. */
 function startDemo(http, https) {
@@ -164,8 +114,8 @@ async function main() {
       expect(!demo.over, `it ended at once: ${await (demo.over && demo.ended)}; see ${log}`);
       return (await accepts(http)) && accepts(https);
     }));
-    if (failed > 0) return;
-    browser = await chromium.launch({ executablePath: process.env.CHROMIUM || '/usr/bin/chromium', headless: true, args: FLAGS });
+    if (counts.failed > 0) return;
+    browser = await launch();
     const tabs = [...await chat(browser, 'http', http), ...await chat(browser, 'https', https)];
     await check('SIGTERM with four tabs connected ends it with exit code 0', async () => {
       const began = Date.now();
@@ -183,15 +133,8 @@ async function main() {
   } finally {
     await browser?.close();
     if (!demo.over) demo.child.kill('SIGKILL');
-    if (failed > 0) process.stdout.write(fs.readFileSync(log, 'utf8').split('\n').slice(-25).map((line) => `     | ${line}\n`).join(''));
+    if (counts.failed > 0) process.stdout.write(fs.readFileSync(log, 'utf8').split('\n').slice(-25).map((line) => `     | ${line}\n`).join(''));
   }
 }
 
-try {
-  await main();
-} catch (error) {
-  failed += 1;
-  console.log(`FAIL the test itself -- ${error.stack}`);
-}
-console.log(`${passed} passed, ${failed} failed`);
-process.exit(failed > 0 ? 1 : 0);
+await finish(main);
