@@ -16,11 +16,11 @@ fn messages(payload: usize, total: usize) -> Vec<u8> {
     match payload {
         short @ 0..=125 => one.push(0x80 | u8::try_from(short).unwrap_or(0)),
         middle @ 126..=0xffff => {
-            one.push(0x80 | 126);
+            one.push(0x80 | 0x7e);
             one.extend(u16::try_from(middle).unwrap_or(0).to_be_bytes());
         }
         long => {
-            one.push(0x80 | 127);
+            one.push(0x80 | 0x7f);
             one.extend((long as u64).to_be_bytes());
         }
     }

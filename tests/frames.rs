@@ -1,6 +1,9 @@
 //! Frames on their way through: followed and not touched, judged and limited where a route asks for it, and never
 //! anything of ours within one.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // tests fail loudly
+#![allow(clippy::needless_pass_by_value)] // rows read better without `&`
+
 mod kit;
 
 use std::thread;
@@ -183,7 +186,7 @@ fn shutdown_tells_both_sides_with_1001_and_the_client_may_answer() {
 
 #[test]
 fn at_shutdown_a_frame_under_way_is_finished_first_and_waited_for_two_seconds_at_most() {
-    let mut around = around("");
+    let around = around("");
     let (mut client, mut server) = around.open();
     let whole = frame(BINARY, &[9; 1000], false);
     server.send(&whole[..300]);
@@ -253,13 +256,14 @@ fn enforce_lets_the_answer_to_what_was_right_go_before_the_close() {
     server.expect(frame(TEXT, b"good", true));
     server.expect_close_and_fin(1002);
     client.expect_silence(SILENCE);
-    let answer = [frame(TEXT, b"good", false), close(1002, "so I heard", false)].concat();
-    server.send(&answer);
+    // Some servers answer 1000 to whatever they are told; the client is told what it did.
+    server.send([frame(TEXT, b"good", false), close(1000, "", false)].concat());
     server.fin();
-    client.expect(&answer);
-    client.expect_fin();
+    client.expect(frame(TEXT, b"good", false));
+    client.expect_close_and_fin(1002);
     client.fin();
-    assert_eq!(around.assert_ended("spliceway", "violation").text("fault"), "client");
+    let line = around.assert_ended("spliceway", "violation");
+    assert_eq!((line.text("fault").as_str(), line.count("close_from_backend")), ("client", 1000), "{}", line.raw);
 }
 
 #[test]
@@ -439,7 +443,7 @@ fn a_key_of_a_route_takes_the_place_of_the_files() {
         path = \"/small\"
         backend = \"{backend}\"";
     let proxy = Proxy::setup(text).put("backend", backend.url()).start();
-    let mut open = |path: &str| {
+    let open = |path: &str| {
         let mut client = proxy.connect();
         client.send(Offer::new().first(&format!("GET {path} HTTP/1.1")).bytes());
         let mut server = backend.take();
@@ -485,7 +489,7 @@ fn send_messages(mut conn: Conn, masked: bool, seed: u64) {
     for n in 0.. {
         left.extend(message(n, masked));
         while left.len() > 200 {
-            let slice: Vec<u8> = left.drain(..1 + chance.below(left.len())).collect();
+            let slice: Vec<u8> = left.drain(..=chance.below(left.len())).collect();
             if conn.try_send(slice).is_err() {
                 return;
             }

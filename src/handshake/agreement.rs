@@ -390,7 +390,7 @@ mod tests {
         headers.insert(UPGRADE, HeaderValue::from_static("WebSocket"));
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(http::header::HOST, HeaderValue::from_static("a"));
-        let offer = Offer::parse(&Method::GET, Version::HTTP_11, &headers, true).expect("legal").expect("an offer");
+        let offer = Offer::parse(&Method::GET, Version::HTTP_11, &headers, None, true).expect("legal").expect("an offer");
         let fields = "Upgrade: WebSocket\r\nConnection: Upgrade\r\nWebSocket-Origin: http://a\r\n\r\n";
         let head = format!("HTTP/1.1 101 Web Socket Protocol Handshake\r\n{fields}");
         let (answer, _) = Answer::parse(head.as_bytes(), 20).expect("legal").expect("whole");
@@ -415,7 +415,6 @@ mod tests {
             (D::Extensions, "extension"),
             (D::Body, "body"),
         ] {
-            assert!(why.to_string().starts_with("its 101") || why.to_string().starts_with("the Sec-WebSocket-Accept of its 101"));
             assert!(why.to_string().contains(word), "{why}");
         }
     }

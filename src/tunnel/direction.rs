@@ -55,8 +55,6 @@ pub(super) struct Direction {
     violation: Option<Violation>,
     /// The frame that tells the receiver of its sender's end, by how that ended.
     epitaph: Option<Epitaph>,
-    /// The Close to be put in instead, once it is decided that the tunnel ends.
-    last_word: Option<Vec<u8>>,
     /// What the receiver refused; empty and without heap while it drains.
     waiting: Vec<u8>,
     /// How much of `waiting` has been written since.
@@ -110,11 +108,6 @@ impl Direction {
         } else {
             self.end();
         }
-    }
-
-    /// Should the sender end without a Close, then this one is put in.
-    pub(super) fn have_last_word(&mut self, frame: Vec<u8>) {
-        self.last_word = Some(frame);
     }
 
     /// Whether the sender may still say something: it has neither ended nor sent a Close.
@@ -240,7 +233,7 @@ impl Direction {
         self.waiting.extend_from_slice(&rest);
         if rest.is_empty()
             && self.passage.is_open_here()
-            && let Some(close) = self.last_word.take().or_else(|| self.epitaph.map(|epitaph| epitaph(how)))
+            && let Some(close) = self.passage.take_last_word().or_else(|| self.epitaph.map(|epitaph| epitaph(how)))
         {
             self.passage.put_in_next(close, true);
             self.passage.put_in(&mut self.waiting);

@@ -37,7 +37,7 @@ const LAST_BYTES: Duration = Duration::from_secs(1);
 /// How long a Close of ours may wait for a frame to end. Then there is only the FIN.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 
-/// How long the peer of one that broke a rule may take to answer our Close with its own.
+/// How long the peer of one that broke a rule may take to say what it still has to, and to answer our Close.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// What the streams carry.
@@ -160,15 +160,17 @@ impl Tunnel {
     }
 
     /// One side broke a rule. The other has been told, and may have answered already what came before: the echo of the
-    /// message in front, say. That goes first, up to its own Close, as it would if the other side itself had judged.
+    /// message in front, say. That goes first; our Close takes the place of its own.
     async fn hear_out(&mut self, direction: fn(&mut Self) -> &mut Direction, close: Vec<u8>, traffic: &Traffic) {
-        direction(self).have_last_word(close.clone());
+        direction(self).passage.have_last_word(close);
         let heard = poll_fn(|cx| {
             self.poll_both(cx, traffic);
             if direction(self).is_speaking() { Poll::Pending } else { Poll::Ready(()) }
         });
         timeout(ANSWER_TIME, heard).await.ok();
-        direction(self).close(close);
+        if let Some(close) = direction(self).passage.take_last_word() {
+            direction(self).close(close);
+        }
     }
 
     /// One end was seen: the other side gets its time, counted anew while the last bytes still move.
@@ -290,10 +292,10 @@ impl Tunnel {
             || self.is_all_said()
     }
 
-    /// Both have sent their Close, the backend has ended, and the client is one of h2. A browser leaves its half of the
+    /// Both sides of a client of h2 have said their Close, and the backend has ended. A browser leaves its half of the
     /// stream open then, and waits for the reset.
     fn is_all_said(&self) -> bool {
-        self.client.is_h2() && self.down.is_done() && self.up.passage.is_close_passed() && self.down.passage.is_close_passed()
+        self.client.is_h2() && self.down.is_done() && self.down.passage.has_closed() && self.up.passage.close().is_some()
     }
 
     async fn close(&mut self) -> Report {

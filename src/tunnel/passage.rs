@@ -40,8 +40,8 @@ pub(super) struct Seen {
     pub(super) our_pongs: u8,
     /// A Close that tells of an end.
     pub(super) close: bool,
-    /// A frame of ours was put in.
-    pub(super) ours: bool,
+    /// Our Ping, which was put in.
+    pub(super) our_ping: bool,
 }
 
 /// One direction.
@@ -56,6 +56,8 @@ pub(super) struct Passage {
     pub(super) expected: Option<[u8; 8]>,
     /// A frame of ours that waits for a boundary.
     ours: Option<Ours>,
+    /// The Close that is put in the place of the sender's.
+    last_word: Option<Vec<u8>>,
     /// A Close of ours was put in.
     shut: bool,
     /// The sender broke a rule: nothing of it is passed on any more. What was ends with a frame.
@@ -124,7 +126,8 @@ impl Passage {
     /// Takes in what was read.
     #[inline]
     pub(super) fn take(&mut self, bytes: &[u8], now: u64, out: &mut Vec<u8>) -> Taken {
-        if self.rules.is_none() && self.expected.is_none() && self.ours.is_none() && self.held.is_none() && !self.keeps_back() {
+        let plain = self.rules.is_none() && self.expected.is_none() && self.ours.is_none() && self.last_word.is_none();
+        if plain && self.held.is_none() && !self.keeps_back() {
             self.follow(bytes);
             return Taken::AsIs;
         }
@@ -223,6 +226,10 @@ impl Passage {
                 self.follow(later); // for the record: it may hold the sender's Close
                 return Taken::Stopped(violation);
             }
+            if self.shut {
+                self.follow(later); // for the record: the sender's Close
+                return Taken::Changed;
+            }
             rest = later;
         }
         self.spend_bytes(bytes.len(), now);
@@ -241,6 +248,14 @@ impl Passage {
             rules.admit(header, self.tracker.was_within_message(), self.tracker.message_bytes(), now)?;
         }
         let passed = std::mem::take(&mut self.passed);
+        if header.opcode() == opcode::CLOSE
+            && passed == 0
+            && let Some(close) = self.last_word.take()
+        {
+            out.extend_from_slice(&close);
+            self.shut = true;
+            return Ok(());
+        }
         let kept = self.tracker.cut_header().get(usize::from(passed)..).unwrap_or_default();
         let compared = header.opcode() == opcode::PONG && header.length == 8 && self.expected.is_some();
         let judged = header.opcode() == opcode::CLOSE && self.rules.as_ref().is_some_and(|rules| rules.judge.is_some());
@@ -299,6 +314,16 @@ impl Passage {
         }
     }
 
+    /// The sender is heard out; its Close, if it sends one, is replaced by this one.
+    pub(super) fn have_last_word(&mut self, frame: Vec<u8>) {
+        self.last_word = Some(frame);
+    }
+
+    /// That Close, where the sender's has not come.
+    pub(super) fn take_last_word(&mut self) -> Option<Vec<u8>> {
+        self.last_word.take()
+    }
+
     /// A Ping that still waits is not wanted any more.
     pub(super) fn take_back_ping(&mut self) {
         self.ours.take_if(|ours| !ours.is_close);
@@ -312,7 +337,7 @@ impl Passage {
         let Some(ours) = self.ours.take() else { return false };
         out.extend_from_slice(&ours.frame);
         self.shut |= ours.is_close;
-        self.seen.ours = true;
+        self.seen.our_ping = !ours.is_close;
         true
     }
 
@@ -328,9 +353,9 @@ impl Passage {
         !self.shut && !self.close_passed && (self.stopped || self.tracker.lost().is_none())
     }
 
-    /// Whether the sender's Close was passed on.
-    pub(super) fn is_close_passed(&self) -> bool {
-        self.close_passed
+    /// Whether the receiver was sent a Close, the sender's or ours.
+    pub(super) fn has_closed(&self) -> bool {
+        self.close_passed || self.shut
     }
 
     /// Whether a Close of ours was put in.

@@ -140,7 +140,7 @@ impl Watch {
         if seen.data {
             self.data_at = now;
         }
-        let (_, queue) = if seen.ours { view.of(side.other()) } else { (false, Queue::default()) };
+        let (_, queue) = if seen.our_ping { view.of(side.other()) } else { (false, Queue::default()) };
         if let Some(probe) = self.probe(side) {
             if seen.pong {
                 probe.answered_other();
@@ -157,7 +157,7 @@ impl Watch {
             if seen.ping {
                 probe.pinged_by_other();
             }
-            if seen.ours {
+            if seen.our_ping {
                 probe.sent(now, queue);
                 self.armed = 0;
                 if side.other() == Side::Client {

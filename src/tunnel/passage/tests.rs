@@ -102,7 +102,32 @@ fn a_ping_that_waits_can_be_taken_back_a_close_cannot() {
     assert!(!passage.put_in(&mut Vec::new()));
     passage.put_in_next(frame::close(1001, "", None), true);
     passage.take_back_ping();
-    assert!(passage.put_in(&mut Vec::new()) && passage.take_seen().ours);
+    assert!(passage.put_in(&mut Vec::new()) && !passage.take_seen().our_ping && passage.is_shut());
+}
+
+#[test]
+fn the_last_word_stands_in_the_place_of_the_senders_close_and_is_kept_for_its_end() {
+    let (good, close) = (frame(0x81, b"echo", false), frame(0x88, b"\x03\xe8bye", false));
+    let ours = frame::close(1002, "", None);
+    let all = [&good[..], &close, &frame(0x81, b"late", false)].concat();
+    for size in 1..all.len() {
+        let mut passage = Passage::default();
+        passage.have_last_word(ours.clone());
+        let (mut out, mut rest) = (Vec::new(), &all[..]);
+        while !passage.is_shut() {
+            let (slice, behind) = rest.split_at(size.min(rest.len()));
+            out.extend(passed(&mut passage, [slice], 0).0);
+            rest = behind;
+        }
+        passage.follow(rest);
+        assert_eq!(out, [&good[..], &ours].concat(), "in slices of {size}");
+        assert_eq!(passage.close().and_then(|close| close.code), Some(1000));
+        assert_eq!(passage.take_last_word(), None);
+    }
+    let mut passage = Passage::default();
+    passage.have_last_word(ours.clone());
+    assert_eq!(passed(&mut passage, [&good[..]], 0).0, good);
+    assert_eq!(passage.take_last_word(), Some(ours));
 }
 
 #[test]
