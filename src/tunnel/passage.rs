@@ -44,6 +44,14 @@ pub(super) struct Seen {
     pub(super) our_ping: bool,
 }
 
+impl Seen {
+    /// Whether anything but data was.
+    #[inline]
+    pub(super) fn is_more_than_data(self) -> bool {
+        self.ping || self.pong || self.our_pongs > 0 || self.close || self.our_ping
+    }
+}
+
 /// One direction.
 #[derive(Debug, Default)]
 pub(super) struct Passage {
@@ -107,7 +115,12 @@ impl Passage {
     }
 
     /// How much may be read now; an error says until when nothing may.
+    #[inline]
     pub(super) fn room(&mut self, now: u64) -> Result<usize, u64> {
+        if self.rules.is_none() { Ok(usize::MAX) } else { self.rated_room(now) }
+    }
+
+    fn rated_room(&mut self, now: u64) -> Result<usize, u64> {
         let Some(rules) = self.rules.as_mut().filter(|rules| rules.over_rate == OverRate::Wait) else { return Ok(usize::MAX) };
         let Some(bytes) = &mut rules.bytes else { return Ok(usize::MAX) };
         match bytes.allows(now) {
@@ -116,7 +129,14 @@ impl Passage {
         }
     }
 
+    /// Whether it has to be told the time.
+    #[inline]
+    pub(super) fn is_timed(&self) -> bool {
+        self.rules.as_ref().is_some_and(|rules| rules.messages.is_some() || rules.bytes.is_some())
+    }
+
     /// Whether bytes may have to wait for a rate.
+    #[inline]
     pub(super) fn is_rated(&self) -> bool {
         self.rules
             .as_ref()
@@ -142,6 +162,15 @@ impl Passage {
     /// Follows bytes that are passed on, or thrown away, as they are.
     #[inline]
     pub(super) fn follow(&mut self, bytes: &[u8]) {
+        let skipped = self.tracker.skip_data(bytes);
+        self.seen.data |= skipped > 0;
+        if skipped < bytes.len() {
+            self.follow_each(bytes.get(skipped..).unwrap_or_default());
+        }
+    }
+
+    /// Follows bytes in which there is more than whole data frames.
+    fn follow_each(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         loop {
             let (taken, step) = self.tracker.advance(rest);
@@ -330,8 +359,13 @@ impl Passage {
     }
 
     /// Puts the frame of ours that waits into `out`, if here is a boundary. Whether it did.
+    #[inline]
     pub(super) fn put_in(&mut self, out: &mut Vec<u8>) -> bool {
-        if self.ours.is_none() || !self.is_open_here() {
+        self.ours.is_some() && self.put_in_here(out)
+    }
+
+    fn put_in_here(&mut self, out: &mut Vec<u8>) -> bool {
+        if !self.is_open_here() {
             return false;
         }
         let Some(ours) = self.ours.take() else { return false };

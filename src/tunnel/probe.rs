@@ -79,6 +79,17 @@ impl Probe {
         }
     }
 
+    /// Whether nothing is under way: bytes from the side then change nothing but the time of the next Ping.
+    #[inline]
+    pub(super) fn is_quiet(&self) -> bool {
+        self.state == State::Quiet
+    }
+
+    /// Bytes had come from the side at this time, while it was quiet.
+    pub(super) fn spoke_at(&mut self, time: u64) {
+        self.heard = self.heard.max(time);
+    }
+
     /// Bytes came from the side. Whether a Ping that still waits is not needed any more.
     pub(super) fn heard(&mut self, now: u64) -> bool {
         self.heard = now;

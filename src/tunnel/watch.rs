@@ -69,6 +69,8 @@ impl View<'_> {
 pub(super) struct Watch {
     settings: Arc<Settings>,
     opened: Instant,
+    /// When the client last spoke, where its probe was not told.
+    heard: Instant,
     client: Option<Probe>,
     backend: Option<Box<Probe>>,
     /// When a data frame last moved.
@@ -105,8 +107,10 @@ impl Watch {
             let jitter = millis(age.jitter.min(age.time));
             millis(age.time).saturating_sub(u64::from_ne_bytes(random()) % jitter.saturating_add(1))
         });
+        let opened = Instant::now();
         Self {
-            opened: Instant::now(),
+            opened,
+            heard: opened,
             client: probe(settings.ping),
             backend: probe(settings.ping_backend).map(Box::new),
             data_at: 0,
@@ -127,7 +131,19 @@ impl Watch {
 
     /// Bytes came from a side. Whether a Ping that still waits for it is not needed any more.
     #[inline]
-    pub(super) fn heard(&mut self, side: Side, now: u64) -> bool {
+    pub(super) fn heard(&mut self, side: Side) -> bool {
+        match (side, &self.client, &self.backend) {
+            (Side::Client, Some(probe), _) if probe.is_quiet() => {
+                self.heard = Instant::now();
+                false
+            }
+            (Side::Client, None, _) | (Side::Backend, _, None) => false,
+            _ => self.heard_at_once(side),
+        }
+    }
+
+    fn heard_at_once(&mut self, side: Side) -> bool {
+        let now = self.now();
         let not_needed = self.probe(side).is_some_and(|probe| probe.heard(now));
         if not_needed {
             self.armed = 0;
@@ -135,11 +151,17 @@ impl Watch {
         not_needed
     }
 
-    /// What was seen in the direction from a side. `expected`: what its Pongs are compared with from now on.
-    pub(super) fn saw(&mut self, side: Side, seen: Seen, now: u64, view: &View<'_>) {
-        if seen.data {
-            self.data_at = now;
+    /// A part of a data frame has passed, either way.
+    #[inline]
+    pub(super) fn saw_data(&mut self) {
+        if self.settings.idle.is_some() {
+            self.data_at = self.now();
         }
+    }
+
+    /// What else was seen in the direction from a side.
+    pub(super) fn saw(&mut self, side: Side, seen: Seen, view: &View<'_>) {
+        let now = self.now();
         let (_, queue) = if seen.our_ping { view.of(side.other()) } else { (false, Queue::default()) };
         if let Some(probe) = self.probe(side) {
             if seen.pong {
@@ -208,9 +230,16 @@ impl Watch {
         Some(RoundTrips { min: time(trips.min), median: time(median), max: time(trips.max) })
     }
 
-    /// A side takes bytes, or does not: whether that is news to the clocks.
+    /// A side takes bytes, or does not.
     #[inline]
-    pub(super) fn stalls(&mut self, now: u64, up: bool, down: bool) {
+    pub(super) fn stalls(&mut self, up: bool, down: bool) {
+        if up | down | self.stalled[0].is_some() | self.stalled[1].is_some() {
+            self.stalls_now(up, down);
+        }
+    }
+
+    fn stalls_now(&mut self, up: bool, down: bool) {
+        let now = self.now();
         for ((since, patient), stalled) in self.stalled.iter_mut().zip(self.patient).zip([down, up]) {
             match (*since, stalled) {
                 (None, true) => {
@@ -231,15 +260,27 @@ impl Watch {
     }
 
     /// What is due now; registers for what is not.
-    pub(super) fn poll_due(&mut self, cx: &mut Context<'_>, now: u64, view: &View<'_>) -> Poll<Due> {
-        let paused = [view.up.paused(), view.down.paused()].into_iter().flatten().min().unwrap_or(u64::MAX);
-        if now < self.armed && self.armed <= paused {
+    #[inline]
+    pub(super) fn poll_due(&mut self, cx: &mut Context<'_>, view: &View<'_>) -> Poll<Due> {
+        let paused = view.up.paused().unwrap_or(u64::MAX).min(view.down.paused().unwrap_or(u64::MAX));
+        let elapsed = self.timer.as_ref().is_some_and(|timer| timer.is_elapsed());
+        if self.armed != 0 && !elapsed && self.armed <= paused {
             return Poll::Pending;
+        }
+        self.look(cx, view, paused)
+    }
+
+    /// Looks at every clock, and sets the timer for the first.
+    fn look(&mut self, cx: &mut Context<'_>, view: &View<'_>, paused: u64) -> Poll<Due> {
+        let now = self.now();
+        let heard = millis(self.heard - self.opened);
+        if let Some(client) = self.client.as_mut().filter(|probe| probe.is_quiet()) {
+            client.spoke_at(heard);
         }
         if let Some(due) = self.due(now, view) {
             return Poll::Ready(due);
         }
-        self.armed = self.next().min(paused);
+        self.armed = self.next().min(paused).max(1); // 0 is to look at once
         if self.armed == u64::MAX {
             self.timer = None;
             return Poll::Pending;

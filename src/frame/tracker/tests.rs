@@ -142,6 +142,34 @@ proptest! {
     }
 
     #[test]
+    fn skipping_whole_data_frames_comes_to_the_same_as_following_each(
+        frames in prop::collection::vec(any_frame(), 0..8),
+        cuts in prop::collection::vec(1..900usize, 1..30),
+    ) {
+        let bytes = frames.concat();
+        let (mut each, mut skipping, mut rest) = (Tracker::default(), Tracker::default(), &bytes[..]);
+        for cut in cuts.iter().cycle() {
+            if rest.is_empty() { break; }
+            let (slice, behind) = rest.split_at((*cut).min(rest.len()));
+            rest = behind;
+            let skipped = skipping.skip_data(slice);
+            for (tracker, mut slice) in [(&mut each, slice), (&mut skipping, &slice[skipped..])] {
+                loop {
+                    let (taken, step) = tracker.advance(slice);
+                    slice = &slice[taken..];
+                    if step == Step::More { break; }
+                    tracker.forget_payload();
+                }
+            }
+            prop_assert_eq!(each.counts(), skipping.counts());
+            prop_assert_eq!(each.is_at_boundary(), skipping.is_at_boundary());
+            prop_assert_eq!(each.is_within_message(), skipping.is_within_message());
+            prop_assert_eq!(each.left(), skipping.left());
+            prop_assert!(!each.is_within_message() || each.message_bytes() == skipping.message_bytes());
+        }
+    }
+
+    #[test]
     fn frames_end_where_they_were_written_to_end(frames in prop::collection::vec(any_frame(), 1..8)) {
         let ends: Vec<u64> = frames.iter().scan(0, |end, frame| { *end += frame.len() as u64; Some(*end) }).collect();
         let bytes = frames.concat();
