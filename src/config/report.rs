@@ -75,6 +75,11 @@ pub struct Report {
 impl Report {
     pub(super) fn new(file: &str, text: &str, mut mistakes: Vec<Mistake>, places: BTreeMap<String, Range<usize>>) -> Self {
         mistakes.sort_by_key(|mistake| mistake.span.as_ref().map_or(0, |span| span.start));
+        // The renderer makes titles and lines of the file harmless for a terminal, and these not.
+        for mistake in &mut mistakes {
+            let others = mistake.help.iter_mut().chain(mistake.also.as_mut().map(|(_, text)| text));
+            others.chain([&mut mistake.label]).for_each(make_printable);
+        }
         Self { file: file.to_owned(), text: text.to_owned(), mistakes, places }
     }
 
@@ -189,3 +194,11 @@ impl fmt::Display for Report {
 }
 
 impl std::error::Error for Report {}
+/// Writes control characters, but for line breaks, as escapes.
+fn make_printable(text: &mut String) {
+    let is_harmful = |c: char| c.is_control() && c != '\n';
+    if text.contains(is_harmful) {
+        let shown = |c: char| if is_harmful(c) { c.escape_default().to_string() } else { c.to_string() };
+        *text = text.chars().map(shown).collect();
+    }
+}

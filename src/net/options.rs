@@ -30,7 +30,7 @@ pub fn tune(socket: &Socket) {
     }
 }
 
-/// Lets a peer that keeps its window shut do so for longer than [`USER_TIMEOUT`], which Linux counts against it
+/// Lets a peer that keeps its window shut do so for longer than `USER_TIMEOUT`, which Linux counts against it
 /// although it answers every probe; or (`long` false) no more. Whether it may now. One with unacknowledged bytes
 /// may not: it may be dead.
 pub fn may_stay_shut(stream: &Stream, long: bool) -> bool {

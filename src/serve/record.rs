@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 
 use super::Shared;
 use crate::base::RequestId;
@@ -131,7 +131,8 @@ impl Drop for Record {
 }
 
 /// The record at the open of a tunnel.
-pub(super) fn opened(shared: &Shared, session: &Session, id: RequestId, client: &str) {
+/// `version`: what the client asked in; over HTTP/2 by `:protocol` (RFC 8441).
+pub(super) fn opened(shared: &Shared, session: &Session, id: RequestId, client: &str, version: Version) {
     shared.counters.tunnels.add();
     if shared.records {
         tracing::info!(
@@ -141,6 +142,8 @@ pub(super) fn opened(shared: &Shared, session: &Session, id: RequestId, client: 
             client,
             route = &*session.route,
             backend = &*session.server,
+            version = ?version,
+            protocol = (version == Version::HTTP_2).then_some("websocket"),
             "tunnel opened"
         );
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, request};
+use http::{HeaderMap, HeaderValue, Version, request};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -129,7 +129,8 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
 pub(super) async fn tunnel(shared: Arc<Shared>, takeover: Box<Takeover>, on: Client, linger: Duration) {
     let Takeover { opening, backend, lease, place, id, client, settings, framing } = *takeover;
     let session = place.session();
-    record::opened(&shared, session, id, &client);
+    let version = if matches!(opening, Opening::Http2(_)) { Version::HTTP_2 } else { Version::HTTP_11 };
+    record::opened(&shared, session, id, &client, version);
     let (report, hold) = match open(on, opening).await {
         Some((stream, hold)) => {
             let tunnel = Tunnel::between(stream, backend, settings, framing);

@@ -4,8 +4,8 @@
 use http::{HeaderMap, Method, StatusCode};
 use spliceway::headers::Edits;
 use spliceway::route::{
-    Action, BackendId, Forward, HostHeader, HostPattern, Normal, PathPattern, Query, Redirect, Route, Table, WebSocket,
-    rewrite_target,
+    Action, BackendId, Forward, HostHeader, HostPattern, Normal, PathPattern, Query, Redirect, Route, Table, TunnelKind,
+    WebSocket, rewrite_target,
 };
 
 use crate::text;
@@ -80,6 +80,7 @@ fn forward(rewrite: Option<String>) -> Forward {
         handshake_time: std::time::Duration::ZERO,
         answer_time: std::time::Duration::ZERO,
         between_time: None,
+        tunnel: TunnelKind(0),
     }
 }
 
