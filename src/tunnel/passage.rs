@@ -226,6 +226,7 @@ impl Passage {
         let mut rest = bytes;
         loop {
             if self.put_in(out) && self.shut {
+                self.follow(rest); // for the record: it may hold the sender's Close
                 return Taken::Changed;
             }
             if self.tracker.is_at_boundary()
