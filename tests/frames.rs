@@ -390,6 +390,41 @@ fn max_messages_per_second_makes_a_client_wait_behind_its_message_burst() {
 }
 
 #[test]
+fn a_client_that_has_to_wait_behind_a_stalled_backend_costs_no_time_and_loses_nothing() {
+    let around = around("websocket = { max_messages_per_second = 1000, message_burst = 10 }\nthreads = 1");
+    let (mut client, mut server) = around.open();
+    let all = frame(BINARY, &pattern(16 << 10), true).repeat(2000); // more than all buffers on the way take
+    let (mut sender, sent) = (client.both().1, all.clone());
+    let sending = thread::spawn(move || sender.send(sent));
+    thread::sleep(Duration::from_millis(1200));
+    let before = around.proxy.cpu();
+    thread::sleep(Duration::from_secs(1));
+    let spent = around.proxy.cpu().saturating_sub(before);
+    assert!(spent < Duration::from_millis(300), "{spent:?} of a second");
+    server.expect(&all);
+    sending.join().unwrap();
+}
+
+#[test]
+fn behind_the_end_of_the_backend_what_had_to_wait_goes_at_once() {
+    let around = around("websocket = { max_messages_per_second = 1, message_burst = 1 }");
+    let (mut client, mut server) = around.open();
+    let since = Instant::now();
+    client.send([frame(TEXT, b"one", true), frame(TEXT, b"two", true), frame(TEXT, b"three", true)].concat());
+    server.expect(frame(TEXT, b"one", true));
+    server.send(close(1000, "", false));
+    server.fin();
+    client.expect_close_and_fin(1000);
+    server.expect([frame(TEXT, b"two", true), frame(TEXT, b"three", true)].concat());
+    client.send(close(1000, "", true));
+    server.expect_close(1000);
+    client.fin();
+    let line = around.closed();
+    assert_eq!(line.count("close_from_client"), 1000, "{}", line.raw);
+    assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
+}
+
+#[test]
 fn max_bytes_per_second_makes_a_client_wait_behind_its_byte_burst() {
     let around = around("websocket = { max_bytes_per_second = \"100KiB\", byte_burst = \"50KiB\" }");
     let (mut client, mut server) = around.open();
@@ -573,6 +608,6 @@ fn pongs_of_both_kinds_keep_apart() {
     assert_eq!((first, ours.len()), (0x89, 8));
     server.send(frame(PING, b"theirs", false));
     assert_eq!(client.read_frame(), (0x89, b"theirs".to_vec()));
-    client.send([frame(PONG, &ours, true), frame(PONG, b"theirs", true), frame(PONG, &ours, true)].concat());
-    server.expect(frame(PONG, b"theirs", true));
+    client.send([frame(PONG, &ours, true), frame(PONG, b"theirs", true), frame(TEXT, b"x", true)].concat());
+    server.expect([frame(PONG, b"theirs", true), frame(TEXT, b"x", true)].concat());
 }

@@ -65,10 +65,10 @@ pub(super) struct Direction {
     how: Option<How>,
     /// How the receiver failed.
     refused: Option<How>,
-    /// Writing found the receiver reset.
-    met_reset: bool,
-    /// The sender's reset was seen by who wrote to it: its end is no FIN.
-    sender_reset: bool,
+    /// Writing found the receiver lost, in this way.
+    met_loss: Option<How>,
+    /// The sender's loss was seen by who wrote to it: its end is no FIN.
+    sender_loss: Option<How>,
     /// We end it, not the sender: after the FIN its bytes are thrown away.
     by_us: bool,
 }
@@ -93,8 +93,16 @@ impl Direction {
     }
 
     /// Until when nothing is read, in milliseconds of the tunnel.
+    ///
+    /// `None` behind a receiver that refuses bytes: it is waited for first, whatever the time is.
     pub(super) fn paused(&self) -> Option<u64> {
-        self.paused
+        self.paused.filter(|_| self.waiting.is_empty())
+    }
+
+    /// From here on nothing waits for a rate: the tunnel ends, and its clocks are not looked at any more.
+    pub(super) fn hurry(&mut self) {
+        self.paused = None;
+        self.passage.lift_rates();
     }
 
     /// Whether the receiver refuses bytes, so that nothing is read.
@@ -150,15 +158,15 @@ impl Direction {
         self.refused
     }
 
-    /// Whether writing found the receiver reset. Linux tells each error once, and the reader will see an
-    /// end like a FIN. Where a FIN had come before the reset, writing fails with EPIPE instead.
-    pub(super) fn has_met_reset(&self) -> bool {
-        self.met_reset
+    /// How writing found the receiver lost, if it did. Linux tells each error once, and the reader will see an
+    /// end like a FIN. Where a FIN had come before a reset, writing fails with EPIPE instead.
+    pub(super) fn met_loss(&self) -> Option<How> {
+        self.met_loss
     }
 
-    /// The sender's end, when it is read, is a reset.
-    pub(super) fn sender_is_reset(&mut self) {
-        self.sender_reset = true;
+    /// The sender's end, when it is read, is this loss.
+    pub(super) fn sender_is_lost(&mut self, how: How) {
+        self.sender_loss.get_or_insert(how);
     }
 
     /// Whether nothing is left to do.
@@ -226,14 +234,17 @@ impl Direction {
     /// server that closes after its Close frame answers the client's with RST, and that is no loss.
     fn receiver_failed(&mut self, error: &io::Error) {
         self.refused.get_or_insert(How::of(error));
-        self.met_reset |= error.kind() == io::ErrorKind::ConnectionReset;
+        let how = How::of(error);
+        if how == How::Lost || error.kind() == io::ErrorKind::ConnectionReset {
+            self.met_loss.get_or_insert(how);
+        }
         self.waiting = Vec::new();
         self.written = 0;
         self.state = if self.state == State::Open || self.by_us { State::Discard } else { State::Done };
     }
 
     fn sender_ended(&mut self, how: How) -> State {
-        let how = if self.sender_reset && !how.is_loss() { How::Reset } else { how };
+        let how = self.sender_loss.filter(|_| !how.is_loss()).unwrap_or(how);
         self.how = Some(how);
         let rest = self.passage.take_rest();
         self.waiting.extend_from_slice(&rest);

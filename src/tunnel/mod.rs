@@ -233,19 +233,23 @@ impl Tunnel {
 
     /// Moves what can be moved, and tells the clocks.
     fn poll_both(&mut self, cx: &mut Context<'_>, traffic: &Traffic) {
+        if self.first.is_some() {
+            self.up.hurry();
+            self.down.hurry();
+        }
         // Most tunnels need not know it here: a look at the clock is a tenth of what moving a small message costs.
         let now = if self.up.is_timed() || self.down.is_timed() { self.watch.now() } else { 0 };
         let before = (traffic.from_client(), traffic.from_backend());
         self.up.poll(cx, &mut self.client, &mut self.backend, &traffic.from_client, now);
-        if self.up.has_met_reset() {
-            self.down.sender_is_reset();
+        if let Some(how) = self.up.met_loss() {
+            self.down.sender_is_lost(how);
         }
         if self.up.how().is_some() {
             self.down.receiver_has_ended();
         }
         self.down.poll(cx, &mut self.backend, &mut self.client, &traffic.from_backend, now);
-        if self.down.has_met_reset() {
-            self.up.sender_is_reset();
+        if let Some(how) = self.down.met_loss() {
+            self.up.sender_is_lost(how);
         }
         if traffic.from_client() != before.0 && self.watch.heard(Side::Client) {
             self.down.passage.take_back_ping();

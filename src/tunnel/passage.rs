@@ -114,6 +114,13 @@ impl Passage {
         Self { tracker: Tracker::opaque(why), ..Self::default() }
     }
 
+    /// No rate holds any more.
+    pub(super) fn lift_rates(&mut self) {
+        if let Some(rules) = &mut self.rules {
+            (rules.messages, rules.bytes) = (None, None);
+        }
+    }
+
     /// How much may be read now; an error says until when nothing may.
     #[inline]
     pub(super) fn room(&mut self, now: u64) -> Result<usize, u64> {
@@ -179,6 +186,7 @@ impl Passage {
                 Step::More => break,
                 Step::Began(header) => self.seen.data |= !header.is_control(),
                 Step::Ended(header) => {
+                    self.seen.data |= !header.is_control();
                     if header.is_control() {
                         self.control_ended(header);
                     }
@@ -300,10 +308,13 @@ impl Passage {
 
     /// A frame has ended: one that was held goes on, or not.
     fn ended(&mut self, header: Header, out: &mut Vec<u8>) -> Result<(), Violation> {
+        self.seen.data |= !header.is_control();
         let held = self.held.take();
         if held.is_some() && header.opcode() == opcode::CLOSE {
-            Judge::close(self.tracker.payload())?;
+            let verdict = Judge::close(self.tracker.payload());
+            self.stopped |= verdict.is_err(); // it is recorded, and not passed on
             self.control_ended(header);
+            verdict?;
         } else if held.is_some() && self.expected.is_some_and(|expected| self.tracker.payload() == expected) {
             self.tracker.forget_payload();
             self.seen.our_pongs = self.seen.our_pongs.saturating_add(1);
@@ -371,15 +382,19 @@ impl Passage {
         }
         let Some(ours) = self.ours.take() else { return false };
         out.extend_from_slice(&ours.frame);
-        self.shut |= ours.is_close;
+        if ours.is_close {
+            self.shut = true;
+            self.held = None;
+        }
         self.seen.our_ping = !ours.is_close;
         true
     }
 
     /// Whether a frame of ours may stand behind what was passed on so far.
     pub(super) fn is_open_here(&self) -> bool {
-        // Nor is a header begun in what was passed on where all of it was kept back.
-        let at_boundary = self.tracker.is_at_boundary() || (self.tracker.is_in_header() && self.passed == 0);
+        // Nor is a frame begun in what was passed on where all of it was kept back.
+        let kept_back = self.held.is_some() || (self.tracker.is_in_header() && self.passed == 0);
+        let at_boundary = self.tracker.is_at_boundary() || kept_back;
         (at_boundary || self.stopped) && self.takes_ours()
     }
 

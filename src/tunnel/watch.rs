@@ -59,7 +59,7 @@ impl View<'_> {
             Side::Backend => (self.down, self.up, self.backend),
         };
         let (written, waiting) = to.progress();
-        let deaf = from.is_stalled() || from.paused().is_some();
+        let deaf = from.is_stalled() || from.paused().is_some() || from.passage.lost_track().is_some();
         (deaf, Queue { written, unsent: (waiting + stream.unsent()) as u64 })
     }
 }
@@ -144,11 +144,8 @@ impl Watch {
 
     fn heard_at_once(&mut self, side: Side) -> bool {
         let now = self.now();
-        let not_needed = self.probe(side).is_some_and(|probe| probe.heard(now));
-        if not_needed {
-            self.armed = 0;
-        }
-        not_needed
+        self.armed = 0; // the next Ping may be due before the verdict would have been
+        self.probe(side).is_some_and(|probe| probe.heard(now))
     }
 
     /// A part of a data frame has passed, either way.
