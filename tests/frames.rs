@@ -399,8 +399,8 @@ fn a_client_that_has_to_wait_behind_a_stalled_backend_costs_no_time_and_loses_no
     thread::sleep(Duration::from_millis(1200));
     let before = around.proxy.cpu();
     thread::sleep(Duration::from_secs(1));
-    let spent = around.proxy.cpu().saturating_sub(before);
-    assert!(spent < Duration::from_millis(300), "{spent:?} of a second");
+    let used = around.proxy.cpu().saturating_sub(before);
+    assert!(used < Duration::from_millis(300), "{used:?} of a second");
     server.expect(&all);
     sending.join().unwrap();
 }
