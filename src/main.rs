@@ -1,9 +1,8 @@
-//! The binary: exit codes, logging, runtime. Everything else is the library's.
+//! The binary: exit codes, logging. Everything else is the library's.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use spliceway::app::{self, App, Reload};
 use spliceway::cli::{Command, Log, LogFormat, Words};
@@ -15,9 +14,6 @@ const FAILED: u8 = 1;
 /// The configuration, or a word typed, is wrong.
 const WRONG: u8 = 2;
 
-/// For tasks that were cut off to write their records.
-const LAST_WORDS: Duration = Duration::from_millis(100);
-
 /// What ends the process early: its exit code, and words for a person.
 type Failure = (u8, String);
 
@@ -27,10 +23,10 @@ fn main() -> ExitCode {
         Command::Check { config } => check(config),
         Command::Run { config, listen: None, to: None } => run_file(config, &words.log),
         Command::Run { listen, to, .. } => run_quick(listen.as_deref(), to.as_deref(), &words.log),
-        Command::Demo { http, https } => runtime(None).and_then(|runtime| {
+        Command::Demo { http, https } => {
             logging(&words.log);
-            complete(runtime, app::demo(http, https))
-        }),
+            app::demo(http, https).map_err(failed)
+        }
     };
     let Err((code, text)) = outcome else { return ExitCode::SUCCESS };
     #[allow(clippy::print_stderr)] // for a person, not for the log
@@ -74,25 +70,11 @@ fn run_quick(listen: Option<&str>, to: Option<&str>, log: &Log) -> Result<(), Fa
 }
 
 fn run(app: App, reload: Option<Reload>) -> Result<(), Failure> {
-    complete(runtime(app.threads())?, app::run(app, reload))
+    app::run(app, reload).map_err(failed)
 }
 
-/// Runs to the end. A name that is still being resolved does not hold up the exit.
-fn complete<E: std::fmt::Display>(
-    runtime: tokio::runtime::Runtime,
-    work: impl Future<Output = Result<(), E>>,
-) -> Result<(), Failure> {
-    let outcome = runtime.block_on(work).map_err(|error| (FAILED, format!("error: {error}")));
-    runtime.shutdown_timeout(LAST_WORDS);
-    outcome
-}
-
-fn runtime(threads: Option<usize>) -> Result<tokio::runtime::Runtime, Failure> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if let Some(threads) = threads {
-        builder.worker_threads(threads);
-    }
-    builder.enable_all().build().map_err(|error| (FAILED, format!("error: cannot start the runtime: {error}")))
+fn failed(error: impl std::fmt::Display) -> Failure {
+    (FAILED, format!("error: {error}"))
 }
 
 fn logging(log: &Log) {

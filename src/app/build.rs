@@ -78,11 +78,6 @@ impl App {
         }
     }
 
-    /// How many worker threads to run it on; `None`: one per core.
-    pub fn threads(&self) -> Option<usize> {
-        self.config.threads
-    }
-
     /// What is wrong with files and does not keep it from running: expired certificates.
     pub fn file_warnings(&self) -> &[FileProblem] {
         &self.file_warnings

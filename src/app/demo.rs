@@ -8,9 +8,10 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::App;
-use super::run::start;
+use super::run::{Places, start};
+use super::threads::Threads;
 use crate::base::Shutdown;
-use crate::config::{Config, Listener};
+use crate::config::{Config, Listener, Runtime};
 use crate::demo::{Backend, invitation};
 use crate::listen::{self, Address};
 use crate::tls::Certificates;
@@ -21,7 +22,13 @@ const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 const VALIDITY: Duration = Duration::from_secs(30 * 86400);
 
 /// Runs it until a signal. The error is ready to be shown.
-pub async fn demo(http: SocketAddr, https: SocketAddr) -> Result<(), String> {
+pub fn demo(http: SocketAddr, https: SocketAddr) -> Result<(), String> {
+    let threads = Threads::new(Runtime::default(), None).map_err(|error| format!("cannot start the threads: {error}"))?;
+    let places = Places::of(&threads);
+    threads.complete(serve(http, https, places))
+}
+
+async fn serve(http: SocketAddr, https: SocketAddr, places: Places) -> Result<(), String> {
     let tasks = super::build::tasks(&Arc::default());
     let shutdown = Shutdown::new();
     let backend =
@@ -32,7 +39,7 @@ pub async fn demo(http: SocketAddr, https: SocketAddr) -> Result<(), String> {
     let mut app = App::build(config).map_err(|errors| errors.to_string())?;
     let own = Certificates::self_signed(&NAMES, VALIDITY).map_err(|error| error.to_string())?;
     app.set_certificates(1, own.certificates);
-    let running = start(app).map_err(|error| {
+    let running = start(app, &places).map_err(|error| {
         format!("{error}\nthe demo takes other addresses by `--http ADDRESS:PORT` and `--https ADDRESS:PORT`")
     })?;
     let (http, https) = match running.addresses() {

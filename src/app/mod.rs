@@ -8,9 +8,11 @@ mod demo;
 mod reload;
 mod run;
 mod signals;
+mod threads;
 
 pub use build::{App, BuildErrors, FileProblem};
 pub use check::{check, load};
 pub use demo::demo;
 pub use reload::Reload;
-pub use run::{Running, StartError, run, start};
+pub use run::{Places, Running, StartError, run, start};
+pub use threads::Threads;

@@ -52,8 +52,13 @@ impl Running {
         let mut plan = Plan { config, world: None, swaps: Vec::new(), errors: Vec::new(), warnings };
         self.plan_listeners(&mut plan);
         let (old, new) = (&self.config, &plan.config);
-        let others =
-            [("threads", old.threads != new.threads), ("records", old.records != new.records), ("admin", old.admin != new.admin)];
+        let others = [
+            ("threads", old.threads != new.threads),
+            ("runtime", old.runtime != new.runtime),
+            ("engine", old.engine != new.engine),
+            ("records", old.records != new.records),
+            ("admin", old.admin != new.admin),
+        ];
         let changed = others.into_iter().filter(|&(_, changed)| changed);
         plan.warnings.extend(changed.map(|(key, _)| format!("{key}: changes at the next start")));
         match world(new, &self.shared.world.load().backends, &self.backend_tasks) {

@@ -1,21 +1,25 @@
 //! A process from bind to exit: listeners, signals, drain.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
 
 use super::build::{App, tasks};
 use super::reload::Reload;
 use super::signals::{Signals, Word};
+use super::threads::Threads;
 use crate::admin;
 use crate::base::{Shutdown, Tasks};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::listen::{Address, Listener, raise_open_files};
 use crate::serve::{Entry, Shared, accept};
 use crate::session::Registry;
 use crate::tls::Acceptor;
+use crate::tunnel::Engines;
 
 /// How often pooled connections are looked through.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -42,13 +46,35 @@ pub struct Running {
 }
 
 /// Serves until a signal ends it. Returns when everything has ended, or the grace has.
-pub async fn run(app: App, reload: Option<Reload>) -> Result<(), StartError> {
-    start(app)?.serve(reload).await;
-    Ok(())
+pub fn run(app: App, reload: Option<Reload>) -> Result<(), StartError> {
+    let threads = Threads::of(&app).map_err(|error| no_threads(&error))?;
+    let places = Places::of(&threads);
+    threads.complete(async {
+        start(app, &places)?.serve(reload).await;
+        Ok(())
+    })
 }
 
-/// Opens what is to be opened, and serves from then on; inside a runtime.
-pub fn start(app: App) -> Result<Running, StartError> {
+fn no_threads(error: &io::Error) -> StartError {
+    StartError(vec![format!("cannot start the threads: {error}")])
+}
+
+/// Where connections are accepted, and tunnels driven.
+#[derive(Debug)]
+pub struct Places {
+    runtimes: Vec<Handle>,
+    threads: usize,
+}
+
+impl Places {
+    /// Those that threads have.
+    pub fn of(threads: &Threads) -> Self {
+        Self { runtimes: threads.handles(), threads: threads.count() }
+    }
+}
+
+/// Opens what is to be opened, and serves from then on; inside the first of the runtimes.
+pub fn start(app: App, places: &Places) -> Result<Running, StartError> {
     for warning in &app.config.warnings {
         tracing::warn!(fault = "configuration", "{warning}");
     }
@@ -59,16 +85,20 @@ pub fn start(app: App) -> Result<Running, StartError> {
     let signals = Signals::new().map_err(|error| StartError(vec![format!("cannot listen to signals: {error}")]))?;
     let App { config, world, acceptors, counters, backend_tasks, .. } = app;
     say_open_files();
+    let engines = (config.engine == config::Engine::Epoll).then(|| Engines::new(places.threads)).transpose();
+    let engines = engines.map_err(|error| StartError(vec![format!("cannot open an epoll instance: {error}")]))?;
     let shared = Arc::new(Shared {
         world: ArcSwap::from_pointee(world),
         registry: Registry::default(),
         tasks: tasks(&counters),
         counters,
+        engines,
         shutdown: Shutdown::new(),
         records: config.records,
     });
     let mut running = Running { shared, config, acceptors, backend_tasks, addresses: Vec::new(), signals };
-    running.open()?;
+    running.drive(places)?;
+    running.open(places)?;
     running.sweep();
     Ok(running)
 }
@@ -102,12 +132,27 @@ impl Running {
         end(&self.shared, &mut self.signals).await;
     }
 
+    /// Starts the engines.
+    fn drive(&self, places: &Places) -> Result<(), StartError> {
+        let Some(engines) = &self.shared.engines else { return Ok(()) };
+        for number in 0..engines.count() {
+            let Some(runtime) = places.runtimes.get(number % places.runtimes.len()) else { continue };
+            let _inside = runtime.enter();
+            let engine = engines
+                .engine(number, &self.shared.shutdown, self.shared.tasks.clone())
+                .map_err(|error| StartError(vec![format!("cannot watch an epoll instance: {error}")]))?;
+            // Not counted among what the drain waits for: its tunnels are.
+            self.backend_tasks.spawn_on("engine", engine, runtime);
+        }
+        Ok(())
+    }
+
     /// Binds every listener, or says of each why not; then serves them.
-    fn open(&mut self) -> Result<(), StartError> {
+    fn open(&mut self, places: &Places) -> Result<(), StartError> {
         let mut errors = Vec::new();
         let mut listeners = Vec::new();
         for (listener, tls) in self.config.listeners.iter().zip(&self.acceptors) {
-            match Listener::bind(&listener.listen) {
+            match Listener::bind_in(&listener.listen, &places.runtimes) {
                 Ok(bound) => listeners.push((bound, tls.clone(), listener.redirect_https)),
                 Err(error) => errors.push(error.to_string()),
             }
@@ -116,11 +161,15 @@ impl Running {
         if !errors.is_empty() {
             return Err(StartError(errors));
         }
-        for (listener, tls, redirect_https) in listeners {
-            self.addresses.push(listener.local_address().clone());
-            tracing::info!(address = %listener.local_address(), tls = tls.is_some(), "listening");
+        for (bound, tls, redirect_https) in listeners {
+            if let Some(first) = bound.first() {
+                self.addresses.push(first.local_address().clone());
+                tracing::info!(address = %first.local_address(), tls = tls.is_some(), "listening");
+            }
             let entry = Arc::new(Entry { shared: self.shared.clone(), tls, redirect_https });
-            self.shared.tasks.spawn("listener", accept(listener, entry));
+            for (listener, runtime) in bound.into_iter().zip(&places.runtimes) {
+                self.shared.tasks.spawn_on("listener", accept(listener, entry.clone()), runtime);
+            }
         }
         if let Ok(Some(admin)) = admin {
             // Not counted among what the drain waits for: it tells of the drain.

@@ -6,9 +6,13 @@ mod ids;
 mod random;
 mod shutdown;
 mod tasks;
+mod time;
 pub mod units;
+mod worker;
 
 pub use ids::{RequestId, SessionId};
 pub use random::random;
 pub use shutdown::Shutdown;
-pub use tasks::Tasks;
+pub use tasks::{Hold, Tasks};
+pub use time::{Moment, instant, millis};
+pub use worker::{be_worker, worker};

@@ -6,7 +6,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// A place where tasks are counted and their panics end only themselves.
 ///
@@ -16,6 +18,10 @@ pub struct Tasks {
     tracker: TaskTracker,
     on_panic: Arc<dyn Fn(&'static str, String) + Send + Sync>,
 }
+
+/// One that is counted as alive until this is dropped.
+#[derive(Debug)]
+pub struct Hold(#[expect(dead_code, reason = "its drop is its use")] TaskTrackerToken);
 
 impl std::fmt::Debug for Tasks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -30,16 +36,38 @@ impl Tasks {
     }
 
     /// Starts `future` on the current runtime; `name` says what it is in the line a panic leaves.
-    #[allow(clippy::disallowed_methods)] // the one place where a task may be started
     pub fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_on(name, future, &Handle::current());
+    }
+
+    /// Likewise, on this runtime.
+    #[allow(clippy::disallowed_methods)] // the one place where a task may be started
+    pub fn spawn_on(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static, on: &Handle) {
         let on_panic = self.on_panic.clone();
         // Adapters, not an `async` block: a block would have room for the future twice, where it came in
         // and where it is polled, and idle sockets pay for it.
-        self.tracker.spawn(AssertUnwindSafe(future).catch_unwind().map(move |ended| {
+        let contained = AssertUnwindSafe(future).catch_unwind().map(move |ended| {
             if let Err(panic) = ended {
                 on_panic(name, message(&*panic));
             }
-        }));
+        });
+        self.tracker.spawn_on(contained, on);
+    }
+
+    /// Counts something that is no task and lives as long as the hold on it.
+    pub fn hold(&self) -> Hold {
+        Hold(self.tracker.token())
+    }
+
+    /// Runs one step of such a thing. A panic ends the step, and is reported like that of a task.
+    pub fn contain<T>(&self, name: &'static str, step: impl FnOnce() -> T) -> Option<T> {
+        match std::panic::catch_unwind(AssertUnwindSafe(step)) {
+            Ok(done) => Some(done),
+            Err(panic) => {
+                (self.on_panic)(name, message(&*panic));
+                None
+            }
+        }
     }
 
     /// How many are alive.

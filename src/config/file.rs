@@ -135,6 +135,7 @@ fn run(
 
 fn config(root: Section<'_>) -> Config {
     let threads = general::threads(&root);
+    let (runtime, engine) = general::arrangement(&root);
     let (serve, times) = general::serve(&root);
     let records = root.flag("records", true);
     let admin = general::admin(&root);
@@ -146,7 +147,7 @@ fn config(root: Section<'_>) -> Config {
     root.finish();
     let admin = admin.map(|(settings, _)| settings);
     let tunnels = tunnels.finish();
-    Config { threads, listeners, backends, tunnels, routes, serve, admin, records, warnings: Vec::new() }
+    Config { threads, runtime, engine, listeners, backends, tunnels, routes, serve, admin, records, warnings: Vec::new() }
 }
 
 /// Where the form is broken, what is missing may be there after all, and a line that could not be

@@ -7,7 +7,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::reading::Section;
+use super::routes::not_one_of;
 use super::values::Text;
+use super::{Engine, Runtime};
 use crate::{admin, serve};
 
 /// What holds for backends and routes that say nothing else.
@@ -33,6 +35,25 @@ impl Default for RouteTimes {
 /// `threads`.
 pub(super) fn threads(root: &Section<'_>) -> Option<usize> {
     root.ask("threads").and_then(|entry| entry.number(1..=1024))
+}
+
+/// `runtime` and `engine`.
+pub(super) fn arrangement(root: &Section<'_>) -> (Runtime, Engine) {
+    let runtime = [("per_thread", Runtime::PerThread), ("shared", Runtime::Shared)];
+    let engine = [("epoll", Engine::Epoll), ("tasks", Engine::Tasks)];
+    (
+        one_of(root, "runtime", "how threads share the work", &runtime).unwrap_or_default(),
+        one_of(root, "engine", "what drives WebSockets", &engine).unwrap_or_default(),
+    )
+}
+
+fn one_of<T: Copy>(section: &Section<'_>, key: &'static str, what: &str, all: &[(&str, T)]) -> Option<T> {
+    let text = section.ask(key)?.text()?;
+    let found = all.iter().find(|(word, _)| *word == text.value);
+    if found.is_none() {
+        not_one_of(&text, what, &all.iter().map(|(word, _)| *word).collect::<Vec<_>>());
+    }
+    found.map(|(_, value)| *value)
 }
 
 /// `trusted_proxies`, `[timeouts]` and `[limits]`.

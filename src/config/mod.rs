@@ -34,6 +34,10 @@ use crate::{admin, listen, route, serve, tls, tunnel, upstream};
 pub struct Config {
     /// Worker threads; `None`: one per core.
     pub threads: Option<usize>,
+    /// How they share the work.
+    pub runtime: Runtime,
+    /// What drives tunnels.
+    pub engine: Engine,
     /// Never empty.
     pub listeners: Vec<Listener>,
     /// What `route::BackendId` counts in.
@@ -50,6 +54,26 @@ pub struct Config {
     pub records: bool,
     /// What its writer should hear of, one line each; the file is good all the same.
     pub warnings: Vec<String>,
+}
+
+/// How threads share the work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Runtime {
+    /// Each accepts by itself, and keeps what it accepted.
+    #[default]
+    PerThread,
+    /// One queue for all of them.
+    Shared,
+}
+
+/// What drives tunnels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// One for each thread, over an epoll instance of its own.
+    #[default]
+    Epoll,
+    /// Each tunnel is a task of the runtime.
+    Tasks,
 }
 
 /// One listener with what is spoken on it.

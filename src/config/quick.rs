@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::general::RouteTimes;
-use super::{Config, Listener};
+use super::{Config, Engine, Listener, Runtime};
 use crate::route::{Action, BackendId, Forward, HostHeader, Route, TunnelKind, WebSocket};
 use crate::upstream::ServerAddress;
 use crate::{headers, listen, serve, tunnel, upstream};
@@ -23,6 +23,8 @@ impl Config {
         let times = RouteTimes::default();
         Ok(Self {
             threads: None,
+            runtime: Runtime::default(),
+            engine: Engine::default(),
             listeners: vec![Listener {
                 listen: listen::Settings { address, ..listen::Settings::default() },
                 tls: None,

@@ -78,7 +78,8 @@ pub struct Tracker {
     counts: Counts,
     /// Bytes taken, while it is followed.
     taken: u64,
-    opaque: Option<&'static str>,
+    /// A thin pointer: idle trackers are many.
+    opaque: Option<&'static &'static str>,
     /// The payload of the Close or Pong that is being read, unmasked.
     payload: Option<Box<Payload>>,
 }
@@ -91,7 +92,7 @@ struct Payload {
 
 impl Tracker {
     /// One for a stream that has no such frames, for this reason: nothing is followed.
-    pub fn opaque(why: &'static str) -> Self {
+    pub fn opaque(why: &'static &'static str) -> Self {
         Self { phase: Phase::Opaque, opaque: Some(why), ..Self::default() }
     }
 
@@ -221,7 +222,7 @@ impl Tracker {
     #[cold]
     fn lose(&mut self) -> (usize, Step) {
         self.phase = Phase::Opaque;
-        self.opaque = Some("a frame with a 64-bit length whose top bit is set");
+        self.opaque = Some(&"a frame with a 64-bit length whose top bit is set");
         self.taken -= u64::from(self.have); // since where that frame begins
         (0, Step::Lost)
     }

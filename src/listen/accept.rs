@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::bind::Sharing;
 use super::unix::SocketFile;
 use super::{Address, BindError, Settings, bind, unix};
 use crate::net::{self, Peer, Socket};
@@ -56,9 +58,34 @@ pub struct Listener {
 impl Listener {
     /// Opens a listener. To be called inside a runtime.
     pub fn bind(settings: &Settings) -> Result<Self, BindError> {
+        Self::bind_as(settings, Sharing::Alone)
+    }
+
+    /// Opens as many listeners on one address as there are runtimes, one in each: the kernel spreads the clients
+    /// (`SO_REUSEPORT`). They have their `max_connections` together. A unix socket has one listener, in the first.
+    pub fn bind_in(settings: &Settings, runtimes: &[Handle]) -> Result<Vec<Self>, BindError> {
+        let mut listeners: Vec<Self> = Vec::new();
+        for runtime in runtimes {
+            let _inside = runtime.enter();
+            let listener = match listeners.first() {
+                None if runtimes.len() == 1 => Self::bind(settings)?,
+                None => Self::bind_as(settings, Sharing::First)?,
+                Some(Self { waiting: Waiting::Unix(_), .. }) => break,
+                Some(first) => {
+                    let settings = Settings { address: first.address.clone(), ..settings.clone() };
+                    let permits = first.permits.clone();
+                    Self { permits, ..Self::bind_as(&settings, Sharing::Further)? }
+                }
+            };
+            listeners.push(listener);
+        }
+        Ok(listeners)
+    }
+
+    fn bind_as(settings: &Settings, sharing: Sharing) -> Result<Self, BindError> {
         let (waiting, address, file) = match &settings.address {
             Address::Ip(wanted) => {
-                let tcp = bind::tcp(*wanted, settings.ipv6_only)?;
+                let tcp = bind::tcp(*wanted, settings.ipv6_only, sharing)?;
                 let real = tcp.local_addr().map_err(|e| BindError::of_ip(*wanted, "reading its own address", e))?;
                 (Waiting::Tcp(tcp), Address::Ip(real), None)
             }

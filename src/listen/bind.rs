@@ -12,8 +12,19 @@ use super::BindError;
 /// `net.core.somaxconn`, whose default is this very number since Linux 5.4.
 pub(super) const BACKLOG: i32 = 4096;
 
+/// Who else has a port that is to be bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sharing {
+    /// Nobody: one that is taken is an error.
+    Alone,
+    /// Nobody yet, but others of ours will (`SO_REUSEPORT`).
+    First,
+    /// Others of ours.
+    Further,
+}
+
 /// Opens a TCP listener. `ipv6_only` concerns only the wildcard `[::]`.
-pub(super) fn tcp(address: SocketAddr, ipv6_only: bool) -> Result<TcpListener, BindError> {
+pub(super) fn tcp(address: SocketAddr, ipv6_only: bool, sharing: Sharing) -> Result<TcpListener, BindError> {
     let failed = |doing| move |error: io::Error| BindError::of_ip(address, doing, error);
     let socket =
         Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP)).map_err(failed("opening a socket"))?;
@@ -25,7 +36,15 @@ pub(super) fn tcp(address: SocketAddr, ipv6_only: bool) -> Result<TcpListener, B
         socket.set_only_v6(ipv6_only).map_err(failed("setting IPV6_V6ONLY"))?;
     }
     socket.set_nonblocking(true).map_err(failed("setting it non-blocking"))?;
+    let share = || socket.set_reuse_port(true).map_err(failed("setting SO_REUSEPORT"));
+    if sharing == Sharing::Further {
+        share()?;
+    }
     socket.bind(&address.into()).map_err(failed("binding"))?;
+    if sharing == Sharing::First {
+        // Only now: bound with it, it would share the port with another process of this user without a word.
+        share()?;
+    }
     socket.listen(BACKLOG).map_err(failed("listening"))?;
     TcpListener::from_std(socket.into()).map_err(failed("handing it to the runtime"))
 }

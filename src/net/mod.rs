@@ -11,6 +11,7 @@ mod h2;
 mod linger;
 mod options;
 mod preface;
+mod raw;
 mod stream;
 mod tap;
 
@@ -20,5 +21,6 @@ pub use h2::{Beneath, H2Body, H2Stream, Place, poll_room};
 pub use linger::{LINGER_BYTES, LINGER_TIME, lingering_close};
 pub use options::{may_stay_shut, tune};
 pub use preface::{Beginning, begin};
+pub use raw::{EVENTS, Poller, Readiness, Woken};
 pub use stream::{Socket, Stream};
 pub use tap::{Clock, Tap, TapHandle, TapTimes};

@@ -1,6 +1,6 @@
 //! Socket options, each with the reason why it is set.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,15 +34,15 @@ pub fn tune(socket: &Socket) {
 /// although it answers every probe; or (`long` false) no more. Whether it may now. One with unacknowledged bytes
 /// may not: it may be dead.
 pub fn may_stay_shut(stream: &Stream, long: bool) -> bool {
-    let Some(Socket::Tcp(tcp)) = stream.socket() else { return false };
+    let Some(tcp) = stream.socket().and_then(Socket::tcp) else { return false };
     let may = long && unacknowledged_segments(tcp) == Some(0);
     let time = if may { Duration::ZERO } else { USER_TIMEOUT };
-    SockRef::from(tcp).set_tcp_user_timeout(Some(time)).is_ok() && may
+    SockRef::from(&tcp).set_tcp_user_timeout(Some(time)).is_ok() && may
 }
 
 /// How many segments the peer has not acknowledged; what waits for its window is none.
 #[allow(unsafe_code)] // no safe crate of ours has TCP_INFO
-fn unacknowledged_segments(tcp: &tokio::net::TcpStream) -> Option<u32> {
+fn unacknowledged_segments(tcp: BorrowedFd<'_>) -> Option<u32> {
     let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
     let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).ok()?;
     // SAFETY: the descriptor is open for the length of the borrow; `info` is as large as `length` says, and the
@@ -58,16 +58,15 @@ fn unacknowledged_segments(tcp: &tokio::net::TcpStream) -> Option<u32> {
 /// Makes the coming `close` send RST instead of FIN. What the kernel has not sent yet is lost, so
 /// wait for [`unsent`] to be 0 first.
 pub(super) fn reset_on_close(socket: &Socket) {
-    if let Socket::Tcp(tcp) = socket {
-        SockRef::from(tcp).set_linger(Some(Duration::ZERO)).ok();
+    if let Some(tcp) = socket.tcp() {
+        SockRef::from(&tcp).set_linger(Some(Duration::ZERO)).ok();
     }
 }
 
 /// How many bytes the kernel holds that the peer has not acknowledged (SIOCOUTQ).
 /// 0 for a unix socket, whose bytes are at the peer as soon as they are written.
 pub(super) fn unsent(socket: &Socket) -> usize {
-    let Socket::Tcp(tcp) = socket else { return 0 };
-    queued(tcp.as_fd())
+    socket.tcp().map_or(0, queued)
 }
 
 #[allow(unsafe_code)] // no safe crate of ours has SIOCOUTQ
@@ -93,7 +92,7 @@ pub(super) struct Watched(SendQueue);
 impl SendQueue {
     /// That of `socket`.
     pub(super) fn of(socket: &Socket) -> (Self, Watched) {
-        let number = if let Socket::Tcp(tcp) = socket { Some(tcp.as_raw_fd()) } else { None };
+        let number = socket.tcp().map(|tcp| tcp.as_raw_fd());
         let queue = Self(Arc::new(Mutex::new(number)));
         (queue.clone(), Watched(queue))
     }

@@ -1,6 +1,7 @@
 //! The one stream type: TCP or unix, bare or under TLS, or a stream of h2; with bytes that were read too early in front.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -11,6 +12,7 @@ use tokio_rustls::{client, server};
 
 use super::h2::H2Stream;
 use super::options::{self, SendQueue, Watched};
+use super::raw::{Poller, Raw, Readiness};
 
 /// A connected socket.
 #[derive(Debug)]
@@ -19,6 +21,28 @@ pub enum Socket {
     Tcp(TcpStream),
     /// A unix stream socket.
     Unix(UnixStream),
+    /// Either of them, watched by a poller of our own.
+    Raw(Raw),
+}
+
+impl Socket {
+    /// The descriptor, where it is TCP.
+    pub(super) fn tcp(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Tcp(tcp) => Some(tcp.as_fd()),
+            Self::Raw(raw) => raw.tcp(),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Lets go of the runtime.
+    fn leave_runtime(self) -> io::Result<Raw> {
+        Ok(match self {
+            Self::Tcp(tcp) => Raw::new(tcp.into_std()?.into(), true),
+            Self::Unix(unix) => Raw::new(unix.into_std()?.into(), false),
+            Self::Raw(raw) => raw,
+        })
+    }
 }
 
 impl AsyncRead for Socket {
@@ -26,6 +50,7 @@ impl AsyncRead for Socket {
         match self.get_mut() {
             Self::Tcp(s) => Pin::new(s).poll_read(cx, buf),
             Self::Unix(s) => Pin::new(s).poll_read(cx, buf),
+            Self::Raw(s) => s.poll_read(buf),
         }
     }
 }
@@ -35,6 +60,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(s) => Pin::new(s).poll_write(cx, buf),
             Self::Unix(s) => Pin::new(s).poll_write(cx, buf),
+            Self::Raw(s) => s.poll_write(buf),
         }
     }
 
@@ -42,6 +68,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(s) => Pin::new(s).poll_write_vectored(cx, bufs),
             Self::Unix(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+            Self::Raw(s) => s.poll_write_vectored(bufs),
         }
     }
 
@@ -53,6 +80,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(s) => Pin::new(s).poll_flush(cx),
             Self::Unix(s) => Pin::new(s).poll_flush(cx),
+            Self::Raw(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -60,6 +88,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(s) => Pin::new(s).poll_shutdown(cx),
             Self::Unix(s) => Pin::new(s).poll_shutdown(cx),
+            Self::Raw(s) => s.poll_shutdown(),
         }
     }
 }
@@ -133,6 +162,41 @@ impl Stream {
             Transport::TlsServer(tls) => Some(tls.get_ref().0),
             Transport::TlsClient(tls) => Some(tls.get_ref().0),
             Transport::H2(_) => None,
+        }
+    }
+
+    fn socket_mut(&mut self) -> Option<&mut Socket> {
+        match &mut self.transport {
+            Transport::Plain(socket) => Some(socket),
+            Transport::TlsServer(tls) => Some(tls.get_mut().0),
+            Transport::TlsClient(tls) => Some(tls.get_mut().0),
+            Transport::H2(_) => None,
+        }
+    }
+
+    /// Takes its socket away from the runtime: from then on it is read and written as far as a poller has told of it,
+    /// see [`Stream::watch`], and wakes nobody. Not to be called on a stream of h2, which has no socket. Where it
+    /// fails the stream is lost.
+    pub fn leave_runtime(&mut self) -> io::Result<()> {
+        let Some(socket) = self.socket_mut() else { return Err(io::ErrorKind::Unsupported.into()) };
+        let left = std::mem::replace(socket, Socket::Raw(Raw::nothing())).leave_runtime()?;
+        *socket = Socket::Raw(left);
+        Ok(())
+    }
+
+    /// Has `poller` tell of its socket, which has left the runtime, under this name.
+    pub fn watch(&self, poller: &Poller, token: u64) -> io::Result<()> {
+        match self.socket() {
+            Some(Socket::Raw(raw)) => raw.watch(poller, token),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// What a poller told of its socket.
+    #[inline]
+    pub fn note(&mut self, readiness: Readiness) {
+        if let Some(Socket::Raw(raw)) = self.socket_mut() {
+            raw.note(readiness);
         }
     }
 

@@ -176,8 +176,7 @@ async fn serve_http1(
             stream.unread(parts.read_buf);
             let shared = entry.shared.clone();
             let linger = settings.times.linger;
-            // A task of its own: this one's size is that of HTTP, and a tunnel lives for hours.
-            entry.shared.tasks.spawn("tunnel", upgrade::tunnel(shared, takeover, Client::Http1(stream, permit), linger));
+            Box::pin(upgrade::tunnel(shared, takeover, Client::Http1(stream, permit), linger)).await;
         }
         End::Http(result) => close_http1(&connection, &handle, stream, result).await,
     }

@@ -23,12 +23,13 @@ use arc_swap::ArcSwap;
 
 pub use accept::{Entry, accept};
 pub use settings::{HeadLimits, Settings, Times};
+pub use upgrade::Guest;
 
 use crate::base::{Shutdown, Tasks};
 use crate::metrics::Counters;
 use crate::route;
 use crate::session::Registry;
-use crate::tunnel;
+use crate::tunnel::{self, Engines};
 use crate::upstream::Backend;
 
 /// What a reload changes, as one value: a request sees one world from its beginning to its end.
@@ -55,6 +56,8 @@ pub struct Shared {
     pub counters: Arc<Counters>,
     /// Where connections and tunnels run.
     pub tasks: Tasks,
+    /// What drives tunnels over sockets; `None`: each is a task of its own.
+    pub engines: Option<Engines<Guest>>,
     /// The end of the process.
     pub shutdown: Shutdown,
     /// Whether records are written.

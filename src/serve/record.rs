@@ -130,16 +130,16 @@ impl Drop for Record {
     }
 }
 
-/// The record at the open of a tunnel.
+/// The record at the open of a tunnel. `client`: who that is, where it is not the peer.
 /// `version`: what the client asked in; over HTTP/2 by `:protocol` (RFC 8441).
-pub(super) fn opened(shared: &Shared, session: &Session, id: RequestId, client: &str, version: Version) {
+pub(super) fn opened(shared: &Shared, session: &Session, id: RequestId, client: Option<&str>, version: Version) {
     shared.counters.tunnels.add();
     if shared.records {
         tracing::info!(
             target: "spliceway::records",
             session = %session.id,
             id = %id,
-            client,
+            client = client.map_or_else(|| session.client.to_string(), ToOwned::to_owned),
             route = &*session.route,
             backend = &*session.server,
             version = ?version,
@@ -150,7 +150,7 @@ pub(super) fn opened(shared: &Shared, session: &Session, id: RequestId, client: 
 }
 
 /// The record at its close. Fields without a value are left out: most tunnels end without most of them.
-pub(super) fn closed(shared: &Shared, session: &Session, client: &str, report: &Report) {
+pub(super) fn closed(shared: &Shared, session: &Session, client: Option<&str>, report: &Report) {
     if !shared.records {
         return;
     }
@@ -165,7 +165,7 @@ pub(super) fn closed(shared: &Shared, session: &Session, client: &str, report: &
     tracing::info!(
         target: "spliceway::records",
         session = %session.id,
-        client,
+        client = client.map_or_else(|| session.client.to_string(), ToOwned::to_owned),
         route = &*session.route,
         backend = &*session.server,
         seconds = session.opened.elapsed().as_secs_f64(),

@@ -20,14 +20,14 @@ use super::laws;
 use super::record::{self, Record};
 use super::respond::{self, Failure};
 use super::{Shared, World, http2};
-use crate::base::{RequestId, random};
+use crate::base::{self, Hold, RequestId, random};
 use crate::handshake::{Offer, fresh_key};
 use crate::headers;
 use crate::listen::Permit;
 use crate::net::{LINGER_TIME, Stream};
 use crate::route::{Forward, Normal, Route, WebSocket};
 use crate::session::Place;
-use crate::tunnel::{self, By, Ended, Framing, How, Report, Tunnel};
+use crate::tunnel::{self, By, Ended, Framing, How, Owner, Report, Traffic, Tunnel};
 use crate::upstream::Lease;
 
 /// A handshake that the client asks for.
@@ -50,7 +50,7 @@ pub(super) struct Takeover {
     lease: Lease,
     place: Place,
     id: RequestId,
-    client: String,
+    client: Option<Box<str>>,
     settings: Arc<tunnel::Settings>,
     framing: Framing,
 }
@@ -72,7 +72,41 @@ pub(super) enum Client {
 }
 
 /// What is held for a tunnel's life: of h1 the connection's permit, of h2 the exchange.
-type Hold = (Option<Permit>, Option<Alive>);
+enum Capacity {
+    Http1(#[expect(dead_code, reason = "its drop is its use")] Permit),
+    Http2(#[expect(dead_code, reason = "its drop is its use")] Alive),
+}
+
+/// What a live tunnel leaves behind when it is over: its record, and the capacity that it took.
+pub struct Guest {
+    shared: Arc<Shared>,
+    place: Place,
+    /// Who the client is, where that is not the peer: behind a proxy that is trusted.
+    client: Option<Box<str>>,
+    lease: Lease,
+    capacity: Capacity,
+    /// The drain waits for it.
+    hold: Hold,
+}
+
+impl std::fmt::Debug for Guest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guest").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl Owner for Guest {
+    fn traffic(&self) -> &Traffic {
+        &self.place.session().traffic
+    }
+
+    fn over(self, report: Report) {
+        let Self { shared, place, client, lease, capacity, hold } = self;
+        drop((lease, capacity)); // held until here: capacity returns with the last byte, and before the record says so
+        record::closed(&shared, place.session(), client.as_deref(), &report);
+        drop((place, hold));
+    }
+}
 
 /// Performs the handshake with a backend.
 pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: Ask<'_>) -> Outcome {
@@ -106,7 +140,7 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
         }
         Err(failure) => return failed(failure, record, alive),
     };
-    let framing = agreement.extensions().map_or(Framing::Opaque("a draft with other frames"), Framing::Frames);
+    let framing = agreement.extensions().map_or(Framing::Opaque(&"a draft with other frames"), Framing::Frames);
     headers::strip_response(agreement.headers_mut());
     laws::put_cookies_right(route, forward, agreement.headers_mut());
     laws::add_sticky(connection, backend, cookie.as_deref(), &lease, agreement.headers_mut());
@@ -119,31 +153,43 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
     } else {
         Opening::Http1(agreement.response_head(offer.key().map(HeaderValue::as_bytes)))
     };
-    let client = std::mem::take(&mut record.client);
+    let client = Some(std::mem::take(&mut record.client)).filter(|client| *client != connection.peer.to_string()).map(Into::into);
     let settings = world.tunnels.get(forward.tunnel.0).cloned().unwrap_or_default();
     let takeover = Takeover { opening, backend: stream, lease, place, id: record.id, client, settings, framing };
     Outcome::Tunnel(Box::new(takeover), alive)
 }
 
-/// Answers the client and moves bytes until both sides are done.
+/// Answers the client, and has bytes moved until both sides are done: by an engine, or in here.
 pub(super) async fn tunnel(shared: Arc<Shared>, takeover: Box<Takeover>, on: Client, linger: Duration) {
     let Takeover { opening, backend, lease, place, id, client, settings, framing } = *takeover;
     let session = place.session();
     let version = if matches!(opening, Opening::Http2(_)) { Version::HTTP_2 } else { Version::HTTP_11 };
-    record::opened(&shared, session, id, &client, version);
-    let (report, hold) = match open(on, opening).await {
-        Some((stream, hold)) => {
-            let tunnel = Tunnel::between(stream, backend, settings, framing);
-            (tunnel.run(linger, &session.traffic, &shared.shutdown).await, Some(hold))
-        }
-        None => (Report::unused(Ended::by(By::Client, How::Reset)), None),
+    record::opened(&shared, session, id, client.as_deref(), version);
+    let Some((stream, capacity)) = open(on, opening).await else {
+        drop(lease);
+        return record::closed(&shared, session, client.as_deref(), &Report::unused(Ended::by(By::Client, How::Reset)));
     };
-    drop((lease, hold)); // held until here: capacity returns with the last byte, and before the record says so
-    record::closed(&shared, session, &client, &report);
+    let tunnel = Tunnel::between(stream, backend, settings, framing, linger);
+    let hold = shared.tasks.hold();
+    let guest = Guest { shared: shared.clone(), place, client, lease, capacity, hold };
+    let (tunnel, guest) = match &shared.engines {
+        Some(engines) => match engines.adopt(tunnel, guest, base::worker()) {
+            Ok(()) => return,
+            Err(back) => *back,
+        },
+        None => (tunnel, guest),
+    };
+    shared.tasks.spawn("tunnel", run(Box::new(tunnel), guest));
+}
+
+/// A tunnel as a task of its own.
+async fn run(tunnel: Box<Tunnel>, guest: Guest) {
+    let report = tunnel.run(guest.traffic(), &guest.shared.shutdown).await;
+    guest.over(report);
 }
 
 /// Sends the answer that opens a tunnel, and lets go of it. `None`: the client does not take it.
-async fn open(client: Client, opening: Opening) -> Option<(Stream, Hold)> {
+async fn open(client: Client, opening: Opening) -> Option<(Stream, Capacity)> {
     match (client, opening) {
         (Client::Http1(mut stream, permit), Opening::Http1(head)) => {
             let answer = async {
@@ -152,9 +198,9 @@ async fn open(client: Client, opening: Opening) -> Option<(Stream, Hold)> {
             };
             // A client that has not room for a head takes nothing at all.
             timeout(LINGER_TIME, answer).await.ok()?.ok()?;
-            Some((stream, (Some(permit), None)))
+            Some((stream, Capacity::Http1(permit)))
         }
-        (Client::Http2(stream, alive), Opening::Http2(fields)) => Some((stream.open(fields)?, (None, Some(alive)))),
+        (Client::Http2(stream, alive), Opening::Http2(fields)) => Some((stream.open(fields)?, Capacity::Http2(alive))),
         _ => None, // an offer is answered by the version that it came by
     }
 }

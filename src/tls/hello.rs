@@ -51,6 +51,7 @@ async fn peek(socket: &Socket) -> io::Result<Option<u8>> {
             let look = || Ok(rustix::net::recv(unix, &mut byte, RecvFlags::PEEK)?.1);
             unix.async_io(Interest::READABLE, look).await?
         }
+        Socket::Raw(_) => return Err(io::ErrorKind::Unsupported.into()), // only tunnels have such
     };
     let [first] = byte;
     Ok((read > 0).then_some(first))

@@ -1,9 +1,8 @@
 //! One direction of a tunnel: read, have it sifted, write at once, keep only what the receiver refused.
 //! What passes is the passage's to say; when frames of ours are due is the tunnel's.
 
-use std::future::Future;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
@@ -12,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::passage::{Passage, Taken};
 use super::{How, SCRATCH_BYTES, scratch};
-use crate::frame::Violation;
+use crate::frame::{self, Violation};
 use crate::net::Stream;
 
 /// What one poll moves at most, before the other direction and the other tasks of the thread get their
@@ -49,16 +48,14 @@ pub(super) struct Direction {
     pub(super) passage: Passage,
     /// Bytes written, ours among them.
     sent: u64,
-    /// Nothing is read before this time, in milliseconds of the tunnel.
-    paused: Option<u64>,
+    /// Nothing is read before this time, in milliseconds; 0: it is.
+    paused: u64,
+    /// What the receiver refused; without heap while it drains.
+    waiting: Waiting,
     /// The rule that the sender broke. Nothing is read any more.
     violation: Option<Violation>,
-    /// The frame that tells the receiver of its sender's end, by how that ended.
-    epitaph: Option<Epitaph>,
-    /// What the receiver refused; empty and without heap while it drains.
-    waiting: Vec<u8>,
-    /// How much of `waiting` has been written since.
-    written: usize,
+    /// The receiver is told of its sender's end by a Close, where that sent none.
+    epitaph: bool,
     /// Written, but perhaps still in a TLS buffer.
     unflushed: bool,
     /// How the sender ended.
@@ -73,11 +70,44 @@ pub(super) struct Direction {
     by_us: bool,
 }
 
-/// Makes the Close that stands for the one that a sender did not send.
-pub(super) type Epitaph = fn(How) -> Vec<u8>;
+/// What a client is told in the place of the Close that its backend did not send: 1012 (a restart) after an end,
+/// 1011 (an error) after a loss.
+fn epitaph(how: How) -> Vec<u8> {
+    frame::close(if how.is_loss() { 1011 } else { 1012 }, "", None)
+}
+
+/// Bytes that wait for their receiver, and how many of them it has taken meanwhile. Boxed: most directions have none.
+#[derive(Debug, Default)]
+struct Waiting(Option<Box<(Vec<u8>, usize)>>);
+
+impl Waiting {
+    fn rest(&self) -> &[u8] {
+        self.0.as_ref().and_then(|waiting| waiting.0.get(waiting.1..)).unwrap_or_default()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rest().is_empty()
+    }
+
+    /// At the end of what waits.
+    fn add(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.0.get_or_insert_default().0.extend_from_slice(bytes);
+        }
+    }
+
+    fn take_off(&mut self, count: usize) {
+        if let Some(waiting) = &mut self.0 {
+            waiting.1 += count;
+        }
+        if self.is_empty() {
+            self.0 = None;
+        }
+    }
+}
 
 impl Direction {
-    pub(super) fn new(passage: Passage, epitaph: Option<Epitaph>) -> Self {
+    pub(super) fn new(passage: Passage, epitaph: bool) -> Self {
         Self { passage, epitaph, ..Self::default() }
     }
 
@@ -89,19 +119,19 @@ impl Direction {
     /// Whether it has to know the time.
     #[inline]
     pub(super) fn is_timed(&self) -> bool {
-        self.passage.is_timed() || self.paused.is_some()
+        self.passage.is_timed() || self.paused > 0
     }
 
     /// Until when nothing is read, in milliseconds of the tunnel.
     ///
     /// `None` behind a receiver that refuses bytes: it is waited for first, whatever the time is.
     pub(super) fn paused(&self) -> Option<u64> {
-        self.paused.filter(|_| self.waiting.is_empty())
+        (self.paused > 0 && self.waiting.is_empty()).then_some(self.paused)
     }
 
     /// From here on nothing waits for a rate: the tunnel ends, and its clocks are not looked at any more.
     pub(super) fn hurry(&mut self) {
-        self.paused = None;
+        self.paused = 0;
         self.passage.lift_rates();
     }
 
@@ -112,7 +142,7 @@ impl Direction {
 
     /// How many bytes were written, and how many wait to be.
     pub(super) fn progress(&self) -> (u64, usize) {
-        (self.sent, self.waiting.len().saturating_sub(self.written))
+        (self.sent, self.waiting.rest().len())
     }
 
     /// Ends the direction with a Close of ours at the next boundary; at once, where none may be put in any more.
@@ -136,7 +166,7 @@ impl Direction {
 
     /// The receiver has ended too, and is told nothing of its sender's end but the end.
     pub(super) fn receiver_has_ended(&mut self) {
-        self.epitaph = None;
+        self.epitaph = false;
     }
 
     /// The sender is given up: it is lost.
@@ -193,7 +223,7 @@ impl Direction {
 
     /// Bytes that wait although no more will come.
     pub(super) fn last_bytes(&self) -> usize {
-        if matches!(self.state, State::Ending | State::Failing) { self.waiting.len() - self.written } else { 0 }
+        if matches!(self.state, State::Ending | State::Failing) { self.waiting.rest().len() } else { 0 }
     }
 
     /// Ends the direction from our side: what waits is written, then FIN; what comes is thrown away.
@@ -204,30 +234,34 @@ impl Direction {
         }
     }
 
-    /// Moves what can be moved, for one turn. Registers for what is missing, unless done or paused. `now`:
-    /// milliseconds of the tunnel.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, from: &mut Stream, to: &mut Stream, count: &AtomicU64, now: u64) {
+    /// Moves what can be moved, for one turn. Registers for what is missing, unless done or paused. `now`: in
+    /// milliseconds. Whether the turn was over before the bytes were: then there must be another.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, from: &mut Stream, to: &mut Stream, count: &AtomicU64, now: u64) -> bool {
         let before = count.load(Ordering::Relaxed);
         let mut reads = 0;
         while self.state != State::Done {
             if reads == TURN_READS || count.load(Ordering::Relaxed) - before >= TURN_BYTES as u64 {
-                return let_others(cx);
+                return true;
             }
             reads += 1;
             let step = match self.state {
                 State::Open => self.poll_open(cx, from, to, count, now),
                 State::Ending => self.poll_ending(cx, to),
                 State::Failing => self.poll_waiting(cx, to).map_ok(|()| State::Done),
-                State::Discard => self.poll_discard(cx, from).map(Ok),
-                State::Done => return,
+                State::Discard => match self.poll_discard(cx, from) {
+                    Some(next) => next.map(Ok),
+                    None => return true,
+                },
+                State::Done => return false,
             };
             match step {
-                Poll::Pending => return,
+                Poll::Pending => return false,
                 Poll::Ready(Ok(next)) => self.state = next,
                 Poll::Ready(Err(error)) => self.receiver_failed(&error),
             }
         }
-        self.waiting = Vec::new();
+        self.waiting = Waiting::default();
+        false
     }
 
     /// The receiver is broken. Its own direction will tell whether it is lost or has just ended: a
@@ -238,8 +272,7 @@ impl Direction {
         if how == How::Lost || error.kind() == io::ErrorKind::ConnectionReset {
             self.met_loss.get_or_insert(how);
         }
-        self.waiting = Vec::new();
-        self.written = 0;
+        self.waiting = Waiting::default();
         self.state = if self.state == State::Open || self.by_us { State::Discard } else { State::Done };
     }
 
@@ -247,15 +280,24 @@ impl Direction {
         let how = self.sender_loss.filter(|_| !how.is_loss()).unwrap_or(how);
         self.how = Some(how);
         let rest = self.passage.take_rest();
-        self.waiting.extend_from_slice(&rest);
+        self.waiting.add(&rest);
         if rest.is_empty()
             && self.passage.is_open_here()
-            && let Some(close) = self.passage.take_last_word().or_else(|| self.epitaph.map(|epitaph| epitaph(how)))
+            && let Some(close) = self.passage.take_last_word().or_else(|| self.epitaph.then(|| epitaph(how)))
         {
             self.passage.put_in_next(close, true);
-            self.passage.put_in(&mut self.waiting);
+            self.put_in();
         }
         if self.fails_receiver() { State::Failing } else { State::Ending }
+    }
+
+    /// Has the frame of ours that waits for a boundary wait for the receiver instead, if here is one. Whether it does.
+    #[inline]
+    fn put_in(&mut self) -> bool {
+        let mut frame = Vec::new();
+        let put = self.passage.put_in(&mut frame);
+        self.waiting.add(&frame);
+        put
     }
 
     fn poll_open(
@@ -267,7 +309,7 @@ impl Direction {
         now: u64,
     ) -> Poll<io::Result<State>> {
         ready!(self.poll_waiting(cx, to))?;
-        if self.passage.put_in(&mut self.waiting) {
+        if self.put_in() {
             if self.passage.is_shut() {
                 self.by_us = true;
                 return Poll::Ready(Ok(State::Ending));
@@ -278,7 +320,7 @@ impl Direction {
         let read = match room {
             Ok(room) => scratch::with(|buffer| self.poll_through(cx, from, to, buffer.get_mut(..room).unwrap_or_default(), now)),
             Err(until) => {
-                self.paused = Some(until).filter(|_| self.violation.is_none());
+                self.paused = if self.violation.is_some() { 0 } else { until };
                 Poll::Pending
             }
         };
@@ -304,10 +346,10 @@ impl Direction {
 
     /// How much may be read now, or until when nothing may.
     fn room(&mut self, now: u64) -> Result<usize, u64> {
-        if let Some(until) = self.paused.filter(|&until| now < until) {
-            return Err(until);
+        if now < self.paused {
+            return Err(self.paused);
         }
-        self.paused = None;
+        self.paused = 0;
         let room = self.passage.room(now)?;
         Ok(if self.passage.is_rated() { room.min(RATED_BYTES) } else { room.min(SCRATCH_BYTES) })
     }
@@ -334,7 +376,7 @@ impl Direction {
             Taken::AsIs => bytes,
             Taken::Changed => &sifted,
             Taken::Paused(rest, until) => {
-                self.paused = Some(until);
+                self.paused = until;
                 let rest = bytes.get(rest).unwrap_or_default();
                 total -= rest.len();
                 from.unread(Bytes::copy_from_slice(rest));
@@ -358,7 +400,7 @@ impl Direction {
                     rest = rest.get(n..).unwrap_or_default();
                 }
                 Poll::Pending => {
-                    self.waiting = rest.to_vec();
+                    self.waiting.add(rest);
                     break;
                 }
             }
@@ -368,18 +410,14 @@ impl Direction {
     }
 
     fn poll_waiting(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<io::Result<()>> {
-        while let Some(rest) = self.waiting.get(self.written..).filter(|rest| !rest.is_empty()) {
-            let n = ready!(Pin::new(&mut *to).poll_write(cx, rest))?;
+        while !self.waiting.is_empty() {
+            let n = ready!(Pin::new(&mut *to).poll_write(cx, self.waiting.rest()))?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.written += n;
+            self.waiting.take_off(n);
             self.sent += n as u64;
             self.unflushed = true;
-        }
-        if self.written > 0 {
-            self.waiting = Vec::new();
-            self.written = 0;
         }
         if self.state == State::Failing && self.unflushed {
             ready!(Pin::new(to).poll_flush(cx))?;
@@ -395,8 +433,8 @@ impl Direction {
         Poll::Ready(Ok(if self.by_us { State::Discard } else { State::Done }))
     }
 
-    /// Reads until the sender ends in whatever way, and keeps nothing but the sender's Close.
-    fn poll_discard(&mut self, cx: &mut Context<'_>, from: &mut Stream) -> Poll<State> {
+    /// Reads until the sender ends in whatever way, and keeps nothing but the sender's Close. `None`: the turn is over.
+    fn poll_discard(&mut self, cx: &mut Context<'_>, from: &mut Stream) -> Option<Poll<State>> {
         let mut left = TURN_BYTES;
         while left > 0 {
             let read = scratch::with(|buffer| {
@@ -406,13 +444,13 @@ impl Direction {
                     read.filled().len()
                 })
             });
-            match ready!(read) {
-                Ok(0) | Err(_) => return Poll::Ready(State::Done),
-                Ok(n) => left = left.saturating_sub(n),
+            match read {
+                Poll::Pending => return Some(Poll::Pending),
+                Poll::Ready(Ok(0) | Err(_)) => return Some(Poll::Ready(State::Done)),
+                Poll::Ready(Ok(n)) => left = left.saturating_sub(n),
             }
         }
-        let_others(cx);
-        Poll::Pending
+        None
     }
 }
 
@@ -420,13 +458,4 @@ impl Direction {
 enum Fault {
     Sender(io::Error),
     Receiver(io::Error),
-}
-
-/// Has the task polled again, after the thread's other tasks and what the kernel has to tell.
-fn let_others(cx: &mut Context<'_>) {
-    // Not `wake_by_ref`: with a task always in its queue tokio asks the kernel after 61 polls only. What
-    // yields is woken after asking.
-    if pin!(tokio::task::yield_now()).poll(cx).is_ready() {
-        cx.waker().wake_by_ref(); // never so far: it was made to be pending once
-    }
 }

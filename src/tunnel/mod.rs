@@ -6,39 +6,44 @@
 
 mod direction;
 mod ended;
+mod engine;
 mod passage;
 mod probe;
 mod rate;
 mod scratch;
 mod settings;
+mod task;
 mod watch;
+mod wheel;
 
-use std::future::poll_fn;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
-
-use crate::base::{Shutdown, random};
+use crate::base::{Moment, millis, random};
 use crate::frame::{self, Extensions, Judge, Violation};
-use crate::net::Stream;
+use crate::net::{Poller, Readiness, Stream};
 use direction::Direction;
 pub use ended::{By, Ended, How, Report, RoundTrips, Sent};
+pub use engine::{Engine, Engines, Owner};
 use passage::Passage;
 pub use scratch::SCRATCH_BYTES;
 pub use settings::{MaxAge, OverRate, Rate, Settings};
 use watch::{Due, Side, View, Watch};
 
-/// How much longer the kernel may take to send the last bytes before a reset throws them away.
-const LAST_BYTES: Duration = Duration::from_secs(1);
+/// How much longer, in milliseconds, the kernel may take to send the last bytes before a reset throws them away.
+const LAST_BYTES: u64 = 1000;
 
-/// How long a Close of ours may wait for a frame to end. Then there is only the FIN.
-const CLOSE_TIME: Duration = Duration::from_secs(2);
+/// How often that is looked at. There is no event for an empty send queue.
+const LAST_BYTES_LOOK: u64 = 2;
 
-/// How long the peer of one that broke a rule may take to say what it still has to, and to answer our Close.
-const ANSWER_TIME: Duration = Duration::from_secs(1);
+/// How long, in milliseconds, a Close of ours may wait for a frame to end. Then there is only the FIN.
+const CLOSE_TIME: u64 = 2000;
+
+/// How long, in milliseconds, the peer of one that broke a rule may take to say what it still has to, and to answer our Close.
+const ANSWER_TIME: u64 = 1000;
 
 /// What the streams carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +51,7 @@ pub enum Framing {
     /// The frames of RFC 6455, with these extensions.
     Frames(Extensions),
     /// Something else: bytes, of which nothing is known.
-    Opaque(&'static str),
+    Opaque(&'static &'static str),
 }
 
 /// Bytes moved so far; read by whoever likes to, while the tunnel lives.
@@ -68,11 +73,55 @@ impl Traffic {
     }
 }
 
+/// How far the process is from its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Word {
+    /// It serves.
+    #[default]
+    Live,
+    /// Tunnels end politely.
+    Drain,
+    /// What is left is cut.
+    Now,
+}
+
+/// Where a tunnel is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Bytes move. Next: `Hearing`, `Closing`, `Lingering`.
+    Open,
+    /// A side broke a rule. The other one has been told, and may have answered already what came before: the echo of
+    /// the message in front, say. That goes first; our Close takes the place of its own. Next: `Closing`.
+    Hearing { by: By, until: u64, end: u64 },
+    /// Our Close waits for a boundary. Next: `Lingering`.
+    Closing { until: u64 },
+    /// One end was seen: the other side gets its time, counted anew while the last bytes still move. Next: `Sending`,
+    /// `Over`.
+    Lingering { until: u64 },
+    /// A reset destroys what was not sent: it waits until the kernel has sent it. Next: `Over`.
+    Sending { until: u64 },
+    /// Nothing is left but the report.
+    Over,
+}
+
+/// What a poll of a tunnel leaves to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// To be polled when a stream is ready, or at [`Tunnel::wake_at`].
+    Wait,
+    /// There are bytes to move, but it was others' turn.
+    Again,
+    /// It is over.
+    Over,
+}
+
 /// Two streams after a valid handshake. Bytes that were read too early stand in front of each
 /// (`Stream::unread`) and go first.
 ///
+/// It has no clock and waits for nothing: it is driven by a task (`run`), or with many others by an [`Engine`].
+///
 /// Memory: while a peer does not drain, at most [`SCRATCH_BYTES`] for each direction (twice that for a moment where
-/// bytes are sifted), and what TLS or HTTP/2 buffer; while nothing waits, a timer and two trackers.
+/// bytes are sifted), and what TLS or HTTP/2 buffer; while nothing waits, two trackers and the clocks.
 #[derive(Debug)]
 pub struct Tunnel {
     client: Stream,
@@ -80,6 +129,9 @@ pub struct Tunnel {
     up: Direction,
     down: Direction,
     watch: Watch,
+    /// In milliseconds.
+    linger: u64,
+    stage: Stage,
     /// What happened first, if anything.
     first: Option<Ended>,
     /// Who sent the first Close.
@@ -87,9 +139,8 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// A tunnel between two streams. On the heap: a future has room for what it moves at each place that it moves
-    /// it to, and idle tunnels pay for that.
-    pub fn between(client: Stream, backend: Stream, settings: Arc<Settings>, framing: Framing) -> Box<Self> {
+    /// A tunnel between two streams. `linger`: the time from one side's end to the other's.
+    pub fn between(client: Stream, backend: Stream, settings: Arc<Settings>, framing: Framing, linger: Duration) -> Self {
         let (up, down, framed) = match framing {
             Framing::Opaque(why) => (Passage::opaque(why), Passage::opaque(why), false),
             Framing::Frames(extensions) => {
@@ -98,118 +149,165 @@ impl Tunnel {
                 (up, Passage::new(&settings, judge(frame::Side::Server), false), true)
             }
         };
-        Box::new(Self {
+        Self {
             client,
             backend,
-            up: Direction::new(up, None),
-            down: Direction::new(down, Some(epitaph)),
-            watch: Watch::new(settings, framed),
+            up: Direction::new(up, false),
+            down: Direction::new(down, true),
+            watch: Watch::new(settings, framed, Moment::new().now()),
+            linger: millis(linger),
+            stage: Stage::Open,
             first: None,
             closed_by: None,
-        })
+        }
     }
 
-    /// Moves bytes until both sides have ended, or one has and `linger` is over, or `shutdown` is
-    /// through its grace. Closes both streams: by RST where the other side was lost, else by FIN.
-    pub async fn run(mut self: Box<Self>, linger: Duration, traffic: &Traffic, shutdown: &Shutdown) -> Report {
-        let ours = tokio::select! {
-            biased;
-            () = shutdown.draining() => Some((Ended::by(By::Us, How::Shutdown), 1001)),
-            ours = poll_fn(|cx| self.poll_until_end(cx, traffic)) => ours,
-        };
-        tokio::select! {
-            () = shutdown.ended() => {}
-            () = async {
-                if let Some((ended, code)) = ours {
-                    self.say_close(ended, code, traffic).await;
-                }
-                self.linger(linger, traffic).await;
-            } => {}
+    /// Whether it stands on sockets alone, so that an engine can drive it.
+    fn has_sockets(&self) -> bool {
+        !self.client.is_h2() && !self.backend.is_h2()
+    }
+
+    /// Has `poller` tell of both sockets: the client's under twice `number`, the backend's under the next one.
+    fn watch(&mut self, poller: &Poller, number: u64) -> io::Result<()> {
+        for (stream, token) in [(&mut self.client, number << 1), (&mut self.backend, (number << 1) | 1)] {
+            stream.leave_runtime()?;
+            stream.watch(poller, token)?;
         }
-        self.close().await
+        Ok(())
+    }
+
+    /// Nothing can be heard of its streams: it is over, by us.
+    fn give_up(&mut self) {
+        self.first = Some(Ended::by(By::Us, How::Broken));
+        self.stage = Stage::Over;
+    }
+
+    /// Notes what a poller told of a side's socket.
+    #[inline]
+    fn note(&mut self, side: Side, readiness: Readiness) {
+        match side {
+            Side::Client => self.client.note(readiness),
+            Side::Backend => self.backend.note(readiness),
+        }
+    }
+
+    /// Does what there is to do. `fired`: it is the time, or later, that `wake_at` said.
+    fn poll(&mut self, cx: &mut Context<'_>, traffic: &Traffic, at: &Moment, fired: bool, word: Word) -> Next {
+        loop {
+            if word == Word::Now && !matches!(self.stage, Stage::Sending { .. } | Stage::Over) {
+                self.finish(cx, at);
+            }
+            let before = self.stage;
+            let more = match self.stage {
+                Stage::Open => self.poll_open(cx, traffic, at, fired, word),
+                Stage::Hearing { by, until, end } => {
+                    let more = self.poll_both(cx, traffic, at);
+                    let direction = self.direction_from(by);
+                    if !direction.is_speaking() || at.now() >= until {
+                        if let Some(close) = direction.passage.take_last_word() {
+                            direction.close(close);
+                        }
+                        self.stage = Stage::Closing { until: end };
+                    }
+                    more
+                }
+                Stage::Closing { until } => {
+                    let more = self.poll_both(cx, traffic, at);
+                    if !(self.up.is_closing() || self.down.is_closing()) || at.now() >= until {
+                        self.up.end();
+                        self.down.end();
+                        self.stage = Stage::Lingering { until: at.now() + self.linger };
+                    }
+                    more
+                }
+                Stage::Lingering { until } => self.poll_lingering(cx, traffic, at, until),
+                Stage::Sending { until } => {
+                    self.poll_sending(at, until);
+                    false
+                }
+                Stage::Over => return Next::Over,
+            };
+            if self.stage == before {
+                return if more { Next::Again } else { Next::Wait };
+            }
+        }
+    }
+
+    /// When it has to be polled, whatever happens until then; `u64::MAX`: no need.
+    fn wake_at(&self) -> u64 {
+        match self.stage {
+            Stage::Open => self.watch.next_look(),
+            Stage::Hearing { until, .. } | Stage::Closing { until } | Stage::Lingering { until } | Stage::Sending { until } => {
+                until
+            }
+            Stage::Over => u64::MAX,
+        }
+    }
+
+    /// Until a side has ended, or we have to end it. Whether there are bytes left to move.
+    fn poll_open(&mut self, cx: &mut Context<'_>, traffic: &Traffic, at: &Moment, fired: bool, word: Word) -> bool {
+        if word == Word::Drain {
+            self.say_close(Ended::by(By::Us, How::Shutdown), 1001, at);
+            return false;
+        }
+        loop {
+            let more = self.poll_both(cx, traffic, at);
+            if self.first.is_some() {
+                self.stage = Stage::Lingering { until: at.now() + self.linger };
+                return more;
+            }
+            if let Some((side, violation)) = self.violation() {
+                let ended = Ended { by: By::Us, how: How::Violation(violation), fault: Some(side) };
+                self.say_close(ended, violation.code(), at);
+                return more;
+            }
+            let view = View { client: &self.client, backend: &self.backend, up: &self.up, down: &self.down };
+            match self.watch.take_due(&view, at, fired) {
+                None => return more,
+                Some(Due::Ping(Side::Client, payload)) => self.down.passage.put_in_next(frame::ping(payload, None), false),
+                Some(Due::Ping(Side::Backend, payload)) => {
+                    self.up.passage.put_in_next(frame::ping(payload, Some(random())), false);
+                }
+                Some(Due::Lost(Side::Client)) => self.up.give_up_sender(),
+                Some(Due::Lost(Side::Backend)) => self.down.give_up_sender(),
+                Some(Due::End(how, code)) => {
+                    self.say_close(Ended::by(By::Us, how), code, at);
+                    return more;
+                }
+            }
+        }
     }
 
     /// We end it: Close to both sides at their next frame boundary, or after [`CLOSE_TIME`] without.
-    async fn say_close(&mut self, ended: Ended, code: u16, traffic: &Traffic) {
+    fn say_close(&mut self, ended: Ended, code: u16, at: &Moment) {
         self.first = Some(ended);
         let violation = if let How::Violation(violation) = ended.how { Some(violation) } else { None };
         let reason = violation.map(|violation| violation.to_string()).unwrap_or_default();
         let (down, up) = (frame::close(code, &reason, None), frame::close(code, &reason, Some(random())));
-        let end = Instant::now() + CLOSE_TIME;
-        match ended.fault.filter(|_| violation.is_some()) {
+        let end = at.now() + CLOSE_TIME;
+        let until = at.now() + ANSWER_TIME;
+        self.stage = match ended.fault.filter(|_| violation.is_some()) {
             Some(By::Client) => {
                 self.up.close(up);
-                self.hear_out(|tunnel| &mut tunnel.down, down, traffic).await;
+                self.down.passage.have_last_word(down);
+                Stage::Hearing { by: By::Backend, until, end }
             }
             Some(By::Backend) => {
                 self.down.close(down);
-                self.hear_out(|tunnel| &mut tunnel.up, up, traffic).await;
+                self.up.passage.have_last_word(up);
+                Stage::Hearing { by: By::Client, until, end }
             }
             _ => {
                 self.down.close(down);
                 self.up.close(up);
+                Stage::Closing { until: end }
             }
-        }
-        let said = poll_fn(|cx| {
-            self.poll_both(cx, traffic);
-            if self.up.is_closing() || self.down.is_closing() { Poll::Pending } else { Poll::Ready(()) }
-        });
-        timeout_at(end, said).await.ok();
-        self.up.end();
-        self.down.end();
+        };
     }
 
-    /// One side broke a rule. The other has been told, and may have answered already what came before: the echo of the
-    /// message in front, say. That goes first; our Close takes the place of its own.
-    async fn hear_out(&mut self, direction: fn(&mut Self) -> &mut Direction, close: Vec<u8>, traffic: &Traffic) {
-        direction(self).passage.have_last_word(close);
-        let heard = poll_fn(|cx| {
-            self.poll_both(cx, traffic);
-            if direction(self).is_speaking() { Poll::Pending } else { Poll::Ready(()) }
-        });
-        timeout(ANSWER_TIME, heard).await.ok();
-        if let Some(close) = direction(self).passage.take_last_word() {
-            direction(self).close(close);
-        }
-    }
-
-    /// One end was seen: the other side gets its time, counted anew while the last bytes still move.
-    async fn linger(&mut self, linger: Duration, traffic: &Traffic) {
-        let sleep = sleep_until(Instant::now() + linger);
-        tokio::pin!(sleep);
-        loop {
-            tokio::select! {
-                biased;
-                moved = poll_fn(|cx| self.poll_linger(cx, traffic)) => match moved {
-                    Moved::LastBytes => sleep.as_mut().reset(Instant::now() + linger),
-                    Moved::AllDone => return,
-                },
-                () = &mut sleep => return,
-            }
-        }
-    }
-
-    /// Completes when a side has ended (`None`) or we have to end it: as what, and with which code.
-    fn poll_until_end(&mut self, cx: &mut Context<'_>, traffic: &Traffic) -> Poll<Option<(Ended, u16)>> {
-        loop {
-            self.poll_both(cx, traffic);
-            if self.first.is_some() {
-                return Poll::Ready(None);
-            }
-            if let Some((side, violation)) = self.violation() {
-                let ended = Ended { by: By::Us, how: How::Violation(violation), fault: Some(side) };
-                return Poll::Ready(Some((ended, violation.code())));
-            }
-            let view = View { client: &self.client, backend: &self.backend, up: &self.up, down: &self.down };
-            match std::task::ready!(self.watch.poll_due(cx, &view)) {
-                Due::Look => {}
-                Due::Ping(Side::Client, payload) => self.down.passage.put_in_next(frame::ping(payload, None), false),
-                Due::Ping(Side::Backend, payload) => self.up.passage.put_in_next(frame::ping(payload, Some(random())), false),
-                Due::Lost(Side::Client) => self.up.give_up_sender(),
-                Due::Lost(Side::Backend) => self.down.give_up_sender(),
-                Due::End(how, code) => return Poll::Ready(Some((Ended::by(By::Us, how), code))),
-            }
-        }
+    /// The direction whose sender this is.
+    fn direction_from(&mut self, by: By) -> &mut Direction {
+        if by == By::Backend { &mut self.down } else { &mut self.up }
     }
 
     fn violation(&self) -> Option<(By, Violation)> {
@@ -217,13 +315,17 @@ impl Tunnel {
         of(&self.up, By::Client).or_else(|| of(&self.down, By::Backend))
     }
 
-    fn poll_linger(&mut self, cx: &mut Context<'_>, traffic: &Traffic) -> Poll<Moved> {
+    fn poll_lingering(&mut self, cx: &mut Context<'_>, traffic: &Traffic, at: &Moment, until: u64) -> bool {
         let before = self.last_bytes();
-        self.poll_both(cx, traffic);
+        let more = self.poll_both(cx, traffic, at);
         if self.is_over() {
-            return Poll::Ready(Moved::AllDone);
+            self.finish(cx, at);
+        } else if self.last_bytes() < before {
+            self.stage = Stage::Lingering { until: at.now() + self.linger };
+        } else if at.now() >= until {
+            self.finish(cx, at);
         }
-        if self.last_bytes() < before { Poll::Ready(Moved::LastBytes) } else { Poll::Pending }
+        more
     }
 
     /// Bytes that wait for a receiver whose sender has ended.
@@ -231,34 +333,34 @@ impl Tunnel {
         self.up.last_bytes() + self.down.last_bytes()
     }
 
-    /// Moves what can be moved, and tells the clocks.
-    fn poll_both(&mut self, cx: &mut Context<'_>, traffic: &Traffic) {
+    /// Moves what can be moved, and tells the clocks. Whether there was more than one turn may move.
+    fn poll_both(&mut self, cx: &mut Context<'_>, traffic: &Traffic, at: &Moment) -> bool {
         if self.first.is_some() {
             self.up.hurry();
             self.down.hurry();
         }
         // Most tunnels need not know it here: a look at the clock is a tenth of what moving a small message costs.
-        let now = if self.up.is_timed() || self.down.is_timed() { self.watch.now() } else { 0 };
+        let now = if self.up.is_timed() || self.down.is_timed() { at.now() } else { 0 };
         let before = (traffic.from_client(), traffic.from_backend());
-        self.up.poll(cx, &mut self.client, &mut self.backend, &traffic.from_client, now);
+        let more_up = self.up.poll(cx, &mut self.client, &mut self.backend, &traffic.from_client, now);
         if let Some(how) = self.up.met_loss() {
             self.down.sender_is_lost(how);
         }
         if self.up.how().is_some() {
             self.down.receiver_has_ended();
         }
-        self.down.poll(cx, &mut self.backend, &mut self.client, &traffic.from_backend, now);
+        let more_down = self.down.poll(cx, &mut self.backend, &mut self.client, &traffic.from_backend, now);
         if let Some(how) = self.down.met_loss() {
             self.up.sender_is_lost(how);
         }
-        if traffic.from_client() != before.0 && self.watch.heard(Side::Client) {
+        if traffic.from_client() != before.0 && self.watch.heard(Side::Client, at) {
             self.down.passage.take_back_ping();
         }
-        if traffic.from_backend() != before.1 && self.watch.heard(Side::Backend) {
+        if traffic.from_backend() != before.1 && self.watch.heard(Side::Backend, at) {
             self.up.passage.take_back_ping();
         }
-        self.watch.stalls(self.up.is_stalled(), self.down.is_stalled());
-        self.note_seen();
+        self.watch.stalls(self.up.is_stalled(), self.down.is_stalled(), at);
+        self.note_seen(at);
         if self.first.is_none() {
             self.first = [(&self.up, By::Client), (&self.down, By::Backend)]
                 .into_iter()
@@ -269,13 +371,14 @@ impl Tunnel {
                         .find_map(|(direction, by)| direction.refused().map(|how| Ended::by(by, how)))
                 });
         }
+        more_up || more_down
     }
 
     /// Tells the clocks what passed.
-    fn note_seen(&mut self) {
+    fn note_seen(&mut self, at: &Moment) {
         let (up, down) = (self.up.passage.take_seen(), self.down.passage.take_seen());
         if up.data || down.data {
-            self.watch.saw_data();
+            self.watch.saw_data(at);
         }
         for (side, by, seen) in [(Side::Client, By::Client, up), (Side::Backend, By::Backend, down)] {
             if !seen.is_more_than_data() {
@@ -285,9 +388,9 @@ impl Tunnel {
                 self.closed_by.get_or_insert(by);
             }
             let view = View { client: &self.client, backend: &self.backend, up: &self.up, down: &self.down };
-            self.watch.saw(side, seen, &view);
-            self.up.passage.expected = self.watch.expected(Side::Client);
-            self.down.passage.expected = self.watch.expected(Side::Backend);
+            self.watch.saw(side, seen, &view, at.now());
+            self.up.passage.expect(self.watch.expected(Side::Client));
+            self.down.passage.expect(self.watch.expected(Side::Backend));
         }
     }
 
@@ -305,29 +408,40 @@ impl Tunnel {
         self.client.is_h2() && self.down.is_done() && self.down.passage.has_closed() && self.up.passage.close().is_some()
     }
 
-    async fn close(&mut self) -> Report {
-        let (client_lost, backend_lost) = (self.up.fails_receiver(), self.down.fails_receiver());
-        if !client_lost && !backend_lost {
-            poll_fn(|cx| {
-                // The linger ended it, not the peers: under TLS that too is said, or it looks like an attack.
-                self.up.poll_last_word(cx, &mut self.backend);
-                self.down.poll_last_word(cx, &mut self.client);
-                Poll::Ready(())
-            })
-            .await;
+    /// Closes both streams: by RST where the other side was lost, else by FIN when the tunnel is dropped.
+    fn finish(&mut self, cx: &mut Context<'_>, at: &Moment) {
+        if !self.up.fails_receiver() && !self.down.fails_receiver() {
+            // The linger ended it, not the peers: under TLS that too is said, or it looks like an attack.
+            self.up.poll_last_word(cx, &mut self.backend);
+            self.down.poll_last_word(cx, &mut self.client);
         }
-        for (lost, survivor) in [(client_lost, &mut self.backend), (backend_lost, &mut self.client)] {
-            if lost {
-                wait_until_sent(survivor).await;
-                survivor.reset_on_close();
+        let until = at.now() + LAST_BYTES_LOOK;
+        self.linger = at.now() + LAST_BYTES; // not needed for its own purpose any more
+        self.stage = Stage::Sending { until };
+        self.poll_sending(at, until);
+    }
+
+    fn poll_sending(&mut self, at: &Moment, until: u64) {
+        let sides = [(self.up.fails_receiver(), &self.backend), (self.down.fails_receiver(), &self.client)];
+        if at.now() < self.linger && sides.iter().any(|(lost, survivor)| *lost && survivor.lost_by_reset() > 0) {
+            if at.now() >= until {
+                self.stage = Stage::Sending { until: at.now() + LAST_BYTES_LOOK };
             }
+            return;
         }
         // One that answers nothing is not sent to for minutes more.
-        for (direction, side) in [(&self.up, &mut self.client), (&self.down, &mut self.backend)] {
-            if direction.how() == Some(How::Lost) {
-                side.reset_on_close();
-            }
+        let is_lost = |direction: &Direction| direction.how() == Some(How::Lost);
+        if self.down.fails_receiver() || is_lost(&self.up) {
+            self.client.reset_on_close();
         }
+        if self.up.fails_receiver() || is_lost(&self.down) {
+            self.backend.reset_on_close();
+        }
+        self.stage = Stage::Over;
+    }
+
+    /// Closes what is left, and tells how it was.
+    fn into_report(self) -> Report {
         let mut ended = self.first.unwrap_or(Ended::by(By::Us, How::Shutdown));
         if let Some(by) = self.closed_by.filter(|_| ended.by != By::Us) {
             ended.by = by;
@@ -338,25 +452,5 @@ impl Tunnel {
             backend: Sent::of(&self.down.passage),
             round_trips: self.watch.round_trips(),
         }
-    }
-}
-
-/// What a client is told in the place of the Close that its backend did not send: 1012 (a restart) after an end,
-/// 1011 (an error) after a loss.
-fn epitaph(how: How) -> Vec<u8> {
-    frame::close(if how.is_loss() { 1011 } else { 1012 }, "", None)
-}
-
-enum Moved {
-    LastBytes,
-    AllDone,
-}
-
-/// A reset destroys what was not sent: bytes already read are delivered first. There is no
-/// event for an empty send queue, so it is looked at; this happens once, at the end of a broken tunnel.
-async fn wait_until_sent(stream: &mut Stream) {
-    let deadline = Instant::now() + LAST_BYTES;
-    while stream.lost_by_reset() > 0 && Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

@@ -58,24 +58,37 @@ pub(super) struct Passage {
     tracker: Tracker,
     /// How many bytes of the header at hand were passed on before it was whole.
     passed: u8,
-    /// The frame at hand is kept back as a whole: what there is of it.
-    held: Option<Vec<u8>>,
-    /// What a Pong of the sender has to carry to be the answer to our Ping.
-    pub(super) expected: Option<[u8; 8]>,
-    /// A frame of ours that waits for a boundary.
-    ours: Option<Ours>,
-    /// The Close that is put in the place of the sender's.
-    last_word: Option<Vec<u8>>,
     /// A Close of ours was put in.
     shut: bool,
     /// The sender broke a rule: nothing of it is passed on any more. What was ends with a frame.
     stopped: bool,
-    /// The sender's Close.
-    close: Option<Box<Close>>,
-    /// It was passed on.
+    /// The sender's Close was passed on.
     close_passed: bool,
-    rules: Option<Box<Rules>>,
     seen: Seen,
+    rules: Option<Box<Rules>>,
+    aside: Option<Box<Aside>>,
+}
+
+/// What most tunnels have none of most of the time, and idle ones do not pay for.
+#[derive(Debug, Default)]
+struct Aside {
+    /// The frame at hand is kept back as a whole: what there is of it.
+    held: Option<Vec<u8>>,
+    /// What a Pong of the sender has to carry to be the answer to our Ping.
+    expected: Option<[u8; 8]>,
+    /// A frame of ours that waits for a boundary.
+    ours: Option<Ours>,
+    /// The Close that is put in the place of the sender's.
+    last_word: Option<Vec<u8>>,
+    /// The sender's Close.
+    close: Option<Close>,
+}
+
+impl Aside {
+    /// Whether bytes pass as they are, as far as this goes.
+    fn is_plain(&self) -> bool {
+        self.held.is_none() && self.expected.is_none() && self.ours.is_none() && self.last_word.is_none()
+    }
 }
 
 #[derive(Debug)]
@@ -110,7 +123,7 @@ impl Passage {
     }
 
     /// A direction that has no such frames: nothing is followed, judged or put in.
-    pub(super) fn opaque(why: &'static str) -> Self {
+    pub(super) fn opaque(why: &'static &'static str) -> Self {
         Self { tracker: Tracker::opaque(why), ..Self::default() }
     }
 
@@ -153,12 +166,43 @@ impl Passage {
     /// Takes in what was read.
     #[inline]
     pub(super) fn take(&mut self, bytes: &[u8], now: u64, out: &mut Vec<u8>) -> Taken {
-        let plain = self.rules.is_none() && self.expected.is_none() && self.ours.is_none() && self.last_word.is_none();
-        if plain && self.held.is_none() && !self.keeps_back() {
+        let plain = self.rules.is_none() && self.aside.as_ref().is_none_or(|aside| aside.is_plain());
+        if plain && !self.keeps_back() {
             self.follow(bytes);
             return Taken::AsIs;
         }
         self.sift(bytes, now, out)
+    }
+
+    fn aside(&mut self) -> &mut Aside {
+        self.aside.get_or_insert_default()
+    }
+
+    /// Takes something out of what stands aside.
+    fn take_aside<T>(&mut self, take: impl FnOnce(&mut Aside) -> Option<T>) -> Option<T> {
+        self.aside.as_mut().and_then(|aside| take(aside))
+    }
+
+    /// Lets go of the room for what is not there.
+    fn tidy(&mut self) {
+        self.aside.take_if(|aside| aside.is_plain() && aside.close.is_none());
+    }
+
+    fn is_holding(&self) -> bool {
+        self.aside.as_ref().is_some_and(|aside| aside.held.is_some())
+    }
+
+    fn expected(&self) -> Option<[u8; 8]> {
+        self.aside.as_ref().and_then(|aside| aside.expected)
+    }
+
+    /// What a Pong of the sender has to carry to be the answer to our Ping.
+    pub(super) fn expect(&mut self, payload: Option<[u8; 8]>) {
+        match (payload, &mut self.aside) {
+            (None, None) => {}
+            (payload, _) => self.aside().expected = payload,
+        }
+        self.tidy();
     }
 
     /// Some bytes of the header at hand were not passed on.
@@ -213,11 +257,11 @@ impl Passage {
                 self.seen.pong = true;
                 self.tracker.forget_payload();
             }
-            opcode::CLOSE if self.close.is_none() => {
+            opcode::CLOSE if self.close().is_none() => {
                 let close = self.tracker.take_close();
                 // What has no such code was hardly meant as the end, whatever else it is.
                 self.seen.close = close.code.is_none_or(is_sendable);
-                self.close = Some(Box::new(close));
+                self.aside().close = Some(close);
                 self.close_passed = !self.stopped && !self.shut;
             }
             _ => self.tracker.forget_payload(),
@@ -226,7 +270,7 @@ impl Passage {
 
     /// The way of a slice in which something may have to be changed.
     fn sift(&mut self, bytes: &[u8], now: u64, out: &mut Vec<u8>) -> Taken {
-        if self.held.is_none() && self.tracker.left() > bytes.len() as u64 {
+        if !self.is_holding() && self.tracker.left() > bytes.len() as u64 {
             self.spend_bytes(bytes.len(), now); // nothing begins or ends in it
             self.follow(bytes);
             return Taken::AsIs;
@@ -276,7 +320,8 @@ impl Passage {
     }
 
     fn pass(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        self.held.as_mut().unwrap_or(out).extend_from_slice(bytes);
+        let held = self.aside.as_mut().and_then(|aside| aside.held.as_mut());
+        held.unwrap_or(out).extend_from_slice(bytes);
     }
 
     /// A header is whole, `end` being its end: it goes on, is held, or is refused.
@@ -288,17 +333,18 @@ impl Passage {
         let passed = std::mem::take(&mut self.passed);
         if header.opcode() == opcode::CLOSE
             && passed == 0
-            && let Some(close) = self.last_word.take()
+            && let Some(close) = self.take_last_word()
         {
             out.extend_from_slice(&close);
             self.shut = true;
             return Ok(());
         }
-        let kept = self.tracker.cut_header().get(usize::from(passed)..).unwrap_or_default();
-        let compared = header.opcode() == opcode::PONG && header.length == 8 && self.expected.is_some();
+        let compared = header.opcode() == opcode::PONG && header.length == 8 && self.expected().is_some();
         let judged = header.opcode() == opcode::CLOSE && self.rules.as_ref().is_some_and(|rules| rules.judge.is_some());
+        let kept = self.tracker.cut_header().get(usize::from(passed)..).unwrap_or_default();
         if passed == 0 && (compared || judged) && header.length <= MAX_CONTROL_PAYLOAD as u64 {
-            self.held = Some([kept, end].concat());
+            let held = [kept, end].concat();
+            self.aside().held = Some(held);
         } else {
             out.extend_from_slice(kept);
             out.extend_from_slice(end);
@@ -309,13 +355,13 @@ impl Passage {
     /// A frame has ended: one that was held goes on, or not.
     fn ended(&mut self, header: Header, out: &mut Vec<u8>) -> Result<(), Violation> {
         self.seen.data |= !header.is_control();
-        let held = self.held.take();
+        let held = self.take_aside(|aside| aside.held.take());
         if held.is_some() && header.opcode() == opcode::CLOSE {
             let verdict = Judge::close(self.tracker.payload());
             self.stopped |= verdict.is_err(); // it is recorded, and not passed on
             self.control_ended(header);
             verdict?;
-        } else if held.is_some() && self.expected.is_some_and(|expected| self.tracker.payload() == expected) {
+        } else if held.is_some() && self.expected().is_some_and(|expected| self.tracker.payload() == expected) {
             self.tracker.forget_payload();
             self.seen.our_pongs = self.seen.our_pongs.saturating_add(1);
             return Ok(());
@@ -351,40 +397,41 @@ impl Passage {
     /// Puts a frame of ours in at the next boundary, in the place of one that still waits for it.
     pub(super) fn put_in_next(&mut self, frame: Vec<u8>, is_close: bool) {
         if self.takes_ours() {
-            self.ours = Some(Ours { frame, is_close });
+            self.aside().ours = Some(Ours { frame, is_close });
         }
     }
 
     /// The sender is heard out; its Close, if it sends one, is replaced by this one.
     pub(super) fn have_last_word(&mut self, frame: Vec<u8>) {
-        self.last_word = Some(frame);
+        self.aside().last_word = Some(frame);
     }
 
     /// That Close, where the sender's has not come.
     pub(super) fn take_last_word(&mut self) -> Option<Vec<u8>> {
-        self.last_word.take()
+        self.take_aside(|aside| aside.last_word.take())
     }
 
     /// A Ping that still waits is not wanted any more.
     pub(super) fn take_back_ping(&mut self) {
-        self.ours.take_if(|ours| !ours.is_close);
+        self.take_aside(|aside| aside.ours.take_if(|ours| !ours.is_close));
+        self.tidy();
     }
 
     /// Puts the frame of ours that waits into `out`, if here is a boundary. Whether it did.
     #[inline]
     pub(super) fn put_in(&mut self, out: &mut Vec<u8>) -> bool {
-        self.ours.is_some() && self.put_in_here(out)
+        self.aside.as_ref().is_some_and(|aside| aside.ours.is_some()) && self.put_in_here(out)
     }
 
     fn put_in_here(&mut self, out: &mut Vec<u8>) -> bool {
         if !self.is_open_here() {
             return false;
         }
-        let Some(ours) = self.ours.take() else { return false };
+        let Some(ours) = self.take_aside(|aside| aside.ours.take()) else { return false };
         out.extend_from_slice(&ours.frame);
         if ours.is_close {
             self.shut = true;
-            self.held = None;
+            self.take_aside(|aside| aside.held.take());
         }
         self.seen.our_ping = !ours.is_close;
         true
@@ -393,7 +440,7 @@ impl Passage {
     /// Whether a frame of ours may stand behind what was passed on so far.
     pub(super) fn is_open_here(&self) -> bool {
         // Nor is a frame begun in what was passed on where all of it was kept back.
-        let kept_back = self.held.is_some() || (self.tracker.is_in_header() && self.passed == 0);
+        let kept_back = self.is_holding() || (self.tracker.is_in_header() && self.passed == 0);
         let at_boundary = self.tracker.is_at_boundary() || kept_back;
         (at_boundary || self.stopped) && self.takes_ours()
     }
@@ -419,8 +466,11 @@ impl Passage {
             return Vec::new();
         }
         let passed = usize::from(self.passed);
+        if let Some(held) = self.take_aside(|aside| aside.held.take()) {
+            return held;
+        }
         let header = if self.keeps_back() { self.tracker.cut_header().get(passed..) } else { None };
-        self.held.take().unwrap_or_else(|| header.unwrap_or_default().to_vec())
+        header.unwrap_or_default().to_vec()
     }
 
     /// What was seen since this was last called.
@@ -431,7 +481,7 @@ impl Passage {
 
     /// The sender's Close.
     pub(super) fn close(&self) -> Option<&Close> {
-        self.close.as_deref()
+        self.aside.as_ref().and_then(|aside| aside.close.as_ref())
     }
 
     pub(super) fn counts(&self) -> Counts {

@@ -1,19 +1,17 @@
 //! The clocks of a tunnel: when a side is pinged or lost, when the tunnel is idle or too old, when a paused
-//! direction goes on. One timer for all of them, set for the first; it is not moved while bytes move.
+//! direction goes on. It says when the first of them is due, and whoever drives the tunnel comes back then; that
+//! time is not moved while bytes move.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use super::direction::Direction;
 use super::passage::Seen;
 use super::probe::{self, Probe, Queue};
 use super::{How, RoundTrips, Settings};
-use crate::base::random;
+use crate::base::{Moment, millis, random};
 use crate::net::{Stream, may_stay_shut};
 
 /// How long a side may take nothing before its TCP is looked at: well under `TCP_USER_TIMEOUT`, which would end
@@ -33,8 +31,6 @@ pub(super) enum Side {
 /// What is due.
 #[derive(Debug)]
 pub(super) enum Due {
-    /// To look again.
-    Look,
     /// To ping a side.
     Ping(Side, [u8; 8]),
     /// A side is lost.
@@ -68,21 +64,19 @@ impl View<'_> {
 #[derive(Debug)]
 pub(super) struct Watch {
     settings: Arc<Settings>,
-    opened: Instant,
     /// When the client last spoke, where its probe was not told.
-    heard: Instant,
+    heard: u64,
     client: Option<Probe>,
     backend: Option<Box<Probe>>,
     /// When a data frame last moved.
     data_at: u64,
     /// When it is too old.
     ends_at: u64,
-    /// Since when each side takes nothing.
-    stalled: [Option<u64>; 2],
+    /// Since when each side takes nothing; 0: it does.
+    stalled: [u64; 2],
     /// Whether its TCP may stay as it is.
     patient: [bool; 2],
-    timer: Option<Pin<Box<Sleep>>>,
-    /// What the timer is set for: nothing is due before.
+    /// Nothing is due before. 0: to be looked at once.
     armed: u64,
     trips: Option<Box<Trips>>,
 }
@@ -99,66 +93,56 @@ struct Trips {
 
 impl Watch {
     /// `framed`: the streams have frames, so that Pings can be put in.
-    pub(super) fn new(settings: Arc<Settings>, framed: bool) -> Self {
+    pub(super) fn new(settings: Arc<Settings>, framed: bool, now: u64) -> Self {
         let probe = |after: Option<Duration>| {
-            after.filter(|_| framed).map(|after| Probe::new(millis(after), millis(settings.pong_timeout), random(), 0))
+            after.filter(|_| framed).map(|after| Probe::new(millis(after), millis(settings.pong_timeout), random(), now))
         };
         let ends_at = settings.max_age.map_or(u64::MAX, |age| {
             let jitter = millis(age.jitter.min(age.time));
-            millis(age.time).saturating_sub(u64::from_ne_bytes(random()) % jitter.saturating_add(1))
+            now.saturating_add(millis(age.time)).saturating_sub(u64::from_ne_bytes(random()) % jitter.saturating_add(1))
         });
-        let opened = Instant::now();
         Self {
-            opened,
-            heard: opened,
+            heard: now,
             client: probe(settings.ping),
             backend: probe(settings.ping_backend).map(Box::new),
-            data_at: 0,
+            data_at: now,
             ends_at,
-            stalled: [None; 2],
+            stalled: [0; 2],
             patient: [false; 2],
-            timer: None,
             armed: 0,
             trips: None,
             settings,
         }
     }
 
-    /// Milliseconds since the tunnel opened.
-    pub(super) fn now(&self) -> u64 {
-        millis(self.opened.elapsed())
-    }
-
     /// Bytes came from a side. Whether a Ping that still waits for it is not needed any more.
     #[inline]
-    pub(super) fn heard(&mut self, side: Side) -> bool {
+    pub(super) fn heard(&mut self, side: Side, at: &Moment) -> bool {
         match (side, &self.client, &self.backend) {
             (Side::Client, Some(probe), _) if probe.is_quiet() => {
-                self.heard = Instant::now();
+                self.heard = at.now();
                 false
             }
             (Side::Client, None, _) | (Side::Backend, _, None) => false,
-            _ => self.heard_at_once(side),
+            _ => self.heard_at_once(side, at.now()),
         }
     }
 
-    fn heard_at_once(&mut self, side: Side) -> bool {
-        let now = self.now();
+    fn heard_at_once(&mut self, side: Side, now: u64) -> bool {
         self.armed = 0; // the next Ping may be due before the verdict would have been
         self.probe(side).is_some_and(|probe| probe.heard(now))
     }
 
     /// A part of a data frame has passed, either way.
     #[inline]
-    pub(super) fn saw_data(&mut self) {
+    pub(super) fn saw_data(&mut self, at: &Moment) {
         if self.settings.idle.is_some() {
-            self.data_at = self.now();
+            self.data_at = at.now();
         }
     }
 
     /// What else was seen in the direction from a side.
-    pub(super) fn saw(&mut self, side: Side, seen: Seen, view: &View<'_>) {
-        let now = self.now();
+    pub(super) fn saw(&mut self, side: Side, seen: Seen, view: &View<'_>, now: u64) {
         let (_, queue) = if seen.our_ping { view.of(side.other()) } else { (false, Queue::default()) };
         if let Some(probe) = self.probe(side) {
             if seen.pong {
@@ -229,24 +213,23 @@ impl Watch {
 
     /// A side takes bytes, or does not.
     #[inline]
-    pub(super) fn stalls(&mut self, up: bool, down: bool) {
-        if up | down | self.stalled[0].is_some() | self.stalled[1].is_some() {
-            self.stalls_now(up, down);
+    pub(super) fn stalls(&mut self, up: bool, down: bool, at: &Moment) {
+        if up || down || self.stalled != [0; 2] {
+            self.stalls_now(up, down, at.now());
         }
     }
 
-    fn stalls_now(&mut self, up: bool, down: bool) {
-        let now = self.now();
+    fn stalls_now(&mut self, up: bool, down: bool, now: u64) {
         for ((since, patient), stalled) in self.stalled.iter_mut().zip(self.patient).zip([down, up]) {
             match (*since, stalled) {
-                (None, true) => {
-                    *since = Some(now);
+                (0, true) => {
+                    *since = now;
                     if self.armed > now + STALL_TIME {
                         self.armed = 0;
                     }
                 }
-                (Some(_), false) => {
-                    *since = None;
+                (1.., false) => {
+                    *since = 0;
                     if patient {
                         self.armed = 0;
                     }
@@ -256,41 +239,34 @@ impl Watch {
         }
     }
 
-    /// What is due now; registers for what is not.
+    /// What is due now, if anything is.
     #[inline]
-    pub(super) fn poll_due(&mut self, cx: &mut Context<'_>, view: &View<'_>) -> Poll<Due> {
+    pub(super) fn take_due(&mut self, view: &View<'_>, at: &Moment, fired: bool) -> Option<Due> {
         let paused = view.up.paused().unwrap_or(u64::MAX).min(view.down.paused().unwrap_or(u64::MAX));
-        let elapsed = self.timer.as_ref().is_some_and(|timer| timer.is_elapsed());
-        if self.armed != 0 && !elapsed && self.armed <= paused {
-            return Poll::Pending;
+        if self.armed != 0 && !fired && self.armed <= paused {
+            return None;
         }
-        self.look(cx, view, paused)
+        self.look(at.now(), view, paused)
     }
 
-    /// Looks at every clock, and sets the timer for the first.
-    fn look(&mut self, cx: &mut Context<'_>, view: &View<'_>, paused: u64) -> Poll<Due> {
-        let now = self.now();
-        let heard = millis(self.heard - self.opened);
+    /// When to come back, whatever happens until then; `u64::MAX`: no need.
+    #[inline]
+    pub(super) fn next_look(&self) -> u64 {
+        self.armed
+    }
+
+    /// Looks at every clock, and says when it is to be done next.
+    fn look(&mut self, now: u64, view: &View<'_>, paused: u64) -> Option<Due> {
+        let heard = self.heard;
         if let Some(client) = self.client.as_mut().filter(|probe| probe.is_quiet()) {
             client.spoke_at(heard);
         }
         if let Some(due) = self.due(now, view) {
-            return Poll::Ready(due);
+            self.armed = 0; // there may be more than one
+            return Some(due);
         }
-        self.armed = self.next().min(paused).max(1); // 0 is to look at once
-        if self.armed == u64::MAX {
-            self.timer = None;
-            return Poll::Pending;
-        }
-        let at = self.opened + Duration::from_millis(self.armed);
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
-        if timer.deadline() != at {
-            timer.as_mut().reset(at);
-        }
-        timer.as_mut().poll(cx).map(|()| {
-            self.armed = 0;
-            Due::Look
-        })
+        self.armed = self.next().min(paused).max(now + 1); // what is due now was looked at now
+        None
     }
 
     fn due(&mut self, now: u64, view: &View<'_>) -> Option<Due> {
@@ -321,11 +297,11 @@ impl Watch {
     fn look_at_stalls(&mut self, now: u64, view: &View<'_>) {
         let sides = self.stalled.iter_mut().zip(&mut self.patient).zip([view.client, view.backend]);
         for ((since, patient), stream) in sides {
-            let long = since.is_some_and(|since| now >= since + STALL_TIME);
+            let long = *since > 0 && now >= *since + STALL_TIME;
             if long {
-                *since = Some(now); // looked at again after as long
+                *since = now; // looked at again after as long
             }
-            if long != *patient && (long || since.is_none()) {
+            if long != *patient && (long || *since == 0) {
                 *patient = may_stay_shut(stream, long);
             }
         }
@@ -335,7 +311,7 @@ impl Watch {
     fn next(&self) -> u64 {
         let idle = self.settings.idle.map(|idle| self.data_at + millis(idle));
         let probes = [self.client.as_ref(), self.backend.as_deref()].map(|probe| probe.and_then(Probe::next));
-        let stalls = self.stalled.map(|since| since.map(|since| since + STALL_TIME));
+        let stalls = self.stalled.map(|since| (since > 0).then(|| since + STALL_TIME));
         let others = probes.into_iter().chain(stalls).flatten().chain(idle);
         others.fold(self.ends_at, u64::min)
     }
@@ -348,8 +324,4 @@ impl Side {
             Self::Backend => Self::Client,
         }
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -84,7 +84,7 @@ fn what_cannot_be_followed_is_opaque_from_its_header_on() {
     assert!(lost.since == 4 && lost.why.contains("64-bit"), "{lost:?}");
     assert!(!tracker.is_at_boundary());
     assert_eq!(tracker.advance(&[0x81, 0]), (2, Step::More));
-    assert_eq!(Tracker::opaque("a draft").lost(), Some(Opaque { since: 0, why: "a draft" }));
+    assert_eq!(Tracker::opaque(&"a draft").lost(), Some(Opaque { since: 0, why: "a draft" }));
 }
 
 #[test]

@@ -49,7 +49,8 @@ fn passed<'a>(passage: &mut Passage, slices: impl IntoIterator<Item = &'a [u8]>,
 fn only_the_pong_with_our_payload_is_taken_out_and_each_time() {
     let bytes = [frame(0x8a, b"another!", true), frame(0x8a, &OURS, true), frame(0x8a, b"short", true), frame(0x81, b"x", true)];
     for size in 1..40 {
-        let mut passage = Passage { expected: Some(OURS), ..Passage::default() };
+        let mut passage = Passage::default();
+        passage.expect(Some(OURS));
         let all = bytes.concat();
         let (out, _) = passed(&mut passage, all.chunks(size), 0);
         assert_eq!(out, [&bytes[0][..], &bytes[2], &bytes[3]].concat(), "in slices of {size}");
@@ -63,7 +64,7 @@ fn a_pong_whose_beginning_was_passed_on_before_the_ping_is_passed_on() {
     let pong = frame(0x8a, &OURS, true);
     let mut passage = Passage::default();
     let (before, _) = passed(&mut passage, [&pong[..3]], 0);
-    passage.expected = Some(OURS);
+    passage.expect(Some(OURS));
     let (behind, _) = passed(&mut passage, [&pong[3..]], 0);
     assert_eq!([before, behind].concat(), pong);
 }
@@ -88,7 +89,7 @@ fn behind_the_senders_close_and_where_frames_are_not_known_nothing_of_ours_is_pu
     passed(&mut passage, [&frame(0x88, b"", false)[..]], 0);
     passage.put_in_next(frame::ping(OURS, None), false);
     assert!(!passage.put_in(&mut Vec::new()) && passage.take_seen().close);
-    let mut passage = Passage::opaque("a draft");
+    let mut passage = Passage::opaque(&"a draft");
     passage.put_in_next(frame::ping(OURS, None), false);
     assert_eq!(passed(&mut passage, [&b"\x00hi\xff"[..]], 0).0, b"\x00hi\xff");
     assert!(!passage.is_open_here());
@@ -207,7 +208,8 @@ fn what_was_kept_back_is_given_out_at_the_end() {
     let text = frame(0x81, b"whole", true);
     let (out, _) = passed(&mut passage, [&text[..], &text[..4]], 0);
     assert_eq!([out, passage.take_rest()].concat(), [&text[..], &text[..4]].concat());
-    let mut passage = Passage { expected: Some(OURS), ..Passage::default() };
+    let mut passage = Passage::default();
+    passage.expect(Some(OURS));
     let pong = frame(0x8a, &OURS, true);
     let (out, _) = passed(&mut passage, [&pong[..9]], 0);
     assert_eq!((out.len(), passage.take_rest()), (0, pong[..9].to_vec()));
