@@ -24,5 +24,6 @@ pub mod frame;
 pub mod headers;
 pub mod metrics;
 pub mod net;
+pub mod record;
 
 pub mod base;

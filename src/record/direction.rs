@@ -1,0 +1,172 @@
+//! Pure: one direction of a session: its secret, the key and nonces made of it, its number of records.
+
+use std::fmt;
+
+use aws_lc_rs::aead::{Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::constant_time;
+use zeroize::Zeroize;
+
+use super::expanded::Ticket;
+use super::secret::{MOST_SECRET, Secret, expand_label};
+use super::{Alert, HEADER_BYTES, Suite, TAG_BYTES};
+
+/// The longest key.
+const MOST_KEY: usize = 32;
+
+/// How many updates of a key may have gone before a session is taken over. rustls lets a peer that sends no data have 32.
+const MOST_UPDATES: usize = 32;
+
+/// What rustls tells of a direction.
+pub struct Extracted<'a> {
+    /// The first secret of it, as the handshake made it.
+    pub secret: &'a Secret,
+    /// The key in use.
+    pub key: &'a [u8],
+    /// The nonce of record 0.
+    pub iv: &'a [u8],
+    /// The number of the next record.
+    pub number: u64,
+}
+
+impl fmt::Debug for Extracted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Extracted").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// One direction. Wiped when dropped.
+pub(super) struct Direction {
+    secret: [u8; MOST_SECRET],
+    key: [u8; MOST_KEY],
+    iv: [u8; NONCE_LEN],
+    number: u64,
+    ticket: Ticket,
+}
+
+impl Direction {
+    /// The direction that begins with this secret.
+    pub(super) fn of(suite: Suite, secret: &Secret) -> Result<Self, Alert> {
+        let mut direction =
+            Self { secret: [0; MOST_SECRET], key: [0; MOST_KEY], iv: [0; NONCE_LEN], number: 0, ticket: Ticket::new() };
+        let bytes = secret.bytes();
+        let place = direction.secret.get_mut(..suite.secret_bytes()).filter(|place| place.len() == bytes.len());
+        place.ok_or(Alert::InternalError)?.copy_from_slice(bytes);
+        direction.derive(suite)?;
+        Ok(direction)
+    }
+
+    /// Goes on where another record layer left off. The secret is followed through the updates of its key that have
+    /// been; `None` where it does not lead to the key in use.
+    pub(super) fn go_on(suite: Suite, extracted: &Extracted<'_>) -> Option<Self> {
+        let mut direction = Self::of(suite, extracted.secret).ok()?;
+        let is = |ours: &[u8], theirs: &[u8]| constant_time::verify_slices_are_equal(ours, theirs).is_ok();
+        for _ in 0..=MOST_UPDATES {
+            if is(direction.key(suite), extracted.key) && is(&direction.iv, extracted.iv) {
+                direction.number = extracted.number;
+                return Some(direction);
+            }
+            direction.update(suite).ok()?;
+        }
+        None
+    }
+
+    fn key(&self, suite: Suite) -> &[u8] {
+        self.key.get(..suite.aead().key_len()).unwrap_or_default()
+    }
+
+    fn secret(&self, suite: Suite) -> &[u8] {
+        self.secret.get(..suite.secret_bytes()).unwrap_or_default()
+    }
+
+    /// Key and nonces of the secret (section 7.3).
+    fn derive(&mut self, suite: Suite) -> Result<(), Alert> {
+        let secret = self.secret.get(..suite.secret_bytes()).unwrap_or_default();
+        let key = self.key.get_mut(..suite.aead().key_len()).unwrap_or_default();
+        expand_label(suite, secret, b"key", key)?;
+        expand_label(suite, secret, b"iv", &mut self.iv)
+    }
+
+    /// The next secret (section 7.2), and with it everything anew.
+    pub(super) fn update(&mut self, suite: Suite) -> Result<(), Alert> {
+        let mut next = [0; MOST_SECRET];
+        let bytes = next.get_mut(..suite.secret_bytes()).unwrap_or_default();
+        expand_label(suite, self.secret(suite), b"traffic upd", bytes)?;
+        self.secret.copy_from_slice(&next);
+        next.zeroize();
+        self.number = 0;
+        self.ticket = Ticket::new(); // the old one takes its expanded key with it
+        self.derive(suite)
+    }
+
+    /// How many records there have been with this key.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The nonce of the next record (section 5.3). From here on that number is used, whatever comes of it.
+    fn nonce(&mut self) -> Result<Nonce, Alert> {
+        let number = self.number;
+        self.number = number.checked_add(1).ok_or(Alert::InternalError)?;
+        let mut nonce = self.iv;
+        for (byte, number) in nonce.iter_mut().skip(NONCE_LEN - 8).zip(number.to_be_bytes()) {
+            *byte ^= number;
+        }
+        Ok(Nonce::assume_unique_for_key(nonce))
+    }
+
+    fn with<T>(&mut self, suite: Suite, work: impl FnOnce(&LessSafeKey) -> T) -> Result<T, Alert> {
+        let key = self.key.get(..suite.aead().key_len()).unwrap_or_default();
+        let expand = || UnboundKey::new(suite.aead(), key).ok().map(LessSafeKey::new);
+        self.ticket.with(expand, work).ok_or(Alert::InternalError)
+    }
+
+    /// Seals `plain` and the byte `kind` behind `header`: as much ciphertext as plaintext into `out`, the rest into `end`.
+    pub(super) fn seal(
+        &mut self,
+        suite: Suite,
+        header: [u8; HEADER_BYTES],
+        (plain, kind): (&[u8], u8),
+        (out, end): (&mut [u8], &mut [u8; 1 + TAG_BYTES]),
+    ) -> Result<(), Alert> {
+        let nonce = self.nonce()?;
+        let sealed = self.with(suite, |key| key.seal_out_of_place_scatter(nonce, Aad::from(header), plain, out, &[kind], end));
+        sealed?.map_err(|_| Alert::InternalError)
+    }
+
+    /// Opens `sealed`, which ends with its tag, into `out`, which is as long as it is without.
+    pub(super) fn open(&mut self, suite: Suite, header: &[u8; HEADER_BYTES], sealed: &[u8], out: &mut [u8]) -> Result<(), Alert> {
+        let (sealed, tag) = sealed.split_last_chunk::<TAG_BYTES>().ok_or(Alert::BadRecordMac)?;
+        let nonce = self.nonce()?;
+        let opened = self.with(suite, |key| key.open_separate_gather(nonce, Aad::from(header), sealed, tag, out));
+        opened?.map_err(|_| Alert::BadRecordMac)
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_number(&mut self, number: u64) {
+        self.number = number;
+    }
+
+    #[cfg(test)]
+    pub(super) fn ticket(&self) -> &Ticket {
+        &self.ticket
+    }
+
+    #[cfg(test)]
+    pub(super) fn key_and_iv(&self, suite: Suite) -> (&[u8], &[u8]) {
+        (self.key(suite), &self.iv)
+    }
+}
+
+impl Drop for Direction {
+    fn drop(&mut self) {
+        self.secret.zeroize();
+        self.key.zeroize();
+        self.iv.zeroize();
+    }
+}
+
+impl fmt::Debug for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Direction").field("number", &self.number).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,1 @@
+//! Pure: what the record layer promises.
