@@ -12,6 +12,7 @@ use super::report::{Mistake, Report, Weight};
 use super::syntax::{self, Syntax};
 use super::tunnels::Tunnels;
 use super::{Config, general, listeners, routes};
+use crate::serve;
 
 /// Where a configuration is looked for when none is named.
 const PLACES: [&str; 2] = ["config/spliceway.toml", "/etc/spliceway/spliceway.toml"];
@@ -137,13 +138,16 @@ fn config(root: Section<'_>) -> Config {
     let threads = general::threads(&root);
     let (runtime, engine) = general::arrangement(&root);
     let (serve, times) = general::serve(&root);
+    let record_layer = general::record_layer(&root);
+    let serve = serve::Settings { record_layer, ..serve };
     let records = root.flag("records", true);
     let admin = general::admin(&root);
     let listeners = listeners::read(&root, admin.as_ref().map(|(settings, text)| (settings.address, text)));
     let mut backends = Backends::read(&root, times.connect);
     let mut tunnels = Tunnels::read(&root);
     let routes = routes::read(&root, &mut backends, &mut tunnels, &times);
-    let backends = backends.finish(&root);
+    let mut backends = backends.finish(&root);
+    backends.iter_mut().for_each(|backend| backend.tls.record_layer = record_layer);
     root.finish();
     let admin = admin.map(|(settings, _)| settings);
     let tunnels = tunnels.finish();

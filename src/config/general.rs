@@ -10,6 +10,7 @@ use super::reading::Section;
 use super::routes::not_one_of;
 use super::values::Text;
 use super::{Engine, Runtime};
+use crate::tls::RecordLayer;
 use crate::{admin, serve};
 
 /// What holds for backends and routes that say nothing else.
@@ -35,6 +36,12 @@ impl Default for RouteTimes {
 /// `threads`.
 pub(super) fn threads(root: &Section<'_>) -> Option<usize> {
     root.ask("threads").and_then(|entry| entry.number(1..=1024))
+}
+
+/// `record_layer`.
+pub(super) fn record_layer(root: &Section<'_>) -> RecordLayer {
+    let all = [("own", RecordLayer::Own), ("rustls", RecordLayer::Rustls)];
+    one_of(root, "record_layer", "who carries a tunnel under TLS 1.3", &all).unwrap_or_default()
 }
 
 /// `runtime` and `engine`.

@@ -2,8 +2,9 @@
 //!
 //! The only room besides `tls` that names TLS stream types. It moves bytes and knows no protocol,
 //! but for three things that hyper has no word for: the end of an h1 head (`tap`), the preface of h2, and how many
-//! frames of h2 carry nothing (`frame_budget`); and for the streams of h2, which are byte streams like any other
-//! once their heads are through (`h2`).
+//! frames of h2 carry nothing (`frame_budget`); for the streams of h2, which are byte streams like any other
+//! once their heads are through (`h2`); and for TLS, whose records begin and end somewhere (`whole`), and which goes on
+//! without rustls where it has made a tunnel's handshake (`takeover`, `sealed`).
 
 mod address;
 mod frame_budget;
@@ -12,8 +13,12 @@ mod linger;
 mod options;
 mod preface;
 mod raw;
+mod scratch;
+mod sealed;
 mod stream;
+mod takeover;
 mod tap;
+mod whole;
 
 pub use address::Peer;
 
@@ -24,3 +29,4 @@ pub use preface::{Beginning, begin};
 pub use raw::{EVENTS, Poller, Readiness, Woken};
 pub use stream::{Socket, Stream};
 pub use tap::{Clock, Tap, TapHandle, TapTimes};
+pub use whole::WholeRecords;

@@ -1,4 +1,5 @@
-//! The one stream type: TCP or unix, bare or under TLS, or a stream of h2; with bytes that were read too early in front.
+//! The one stream type: TCP or unix, bare or under TLS (rustls's, or our own record layer), or a stream of h2; with bytes
+//! that were read too early in front.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,6 +14,10 @@ use tokio_rustls::{client, server};
 use super::h2::H2Stream;
 use super::options::{self, SendQueue, Watched};
 use super::raw::{Poller, Raw, Readiness};
+use super::sealed::Sealed;
+use super::takeover::{self, Shaken};
+use super::whole::WholeRecords;
+use crate::record::Secrets;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -98,8 +103,9 @@ impl AsyncWrite for Socket {
 enum Transport {
     Plain(Socket),
     // Boxed: a rustls connection is over a kilobyte, and most streams are plain.
-    TlsServer(Box<server::TlsStream<Socket>>),
-    TlsClient(Box<client::TlsStream<Socket>>),
+    TlsServer(Box<Shaken<server::TlsStream<WholeRecords>>>),
+    TlsClient(Box<Shaken<client::TlsStream<WholeRecords>>>),
+    Sealed(Box<Sealed>),
     H2(Box<H2Stream>),
 }
 
@@ -120,18 +126,6 @@ impl From<Socket> for Stream {
     }
 }
 
-impl From<server::TlsStream<Socket>> for Stream {
-    fn from(tls: server::TlsStream<Socket>) -> Self {
-        Self::over(Transport::TlsServer(Box::new(tls)))
-    }
-}
-
-impl From<client::TlsStream<Socket>> for Stream {
-    fn from(tls: client::TlsStream<Socket>) -> Self {
-        Self::over(Transport::TlsClient(Box::new(tls)))
-    }
-}
-
 impl From<H2Stream> for Stream {
     fn from(h2: H2Stream) -> Self {
         Self::over(Transport::H2(Box::new(h2)))
@@ -141,6 +135,42 @@ impl From<H2Stream> for Stream {
 impl Stream {
     fn over(transport: Transport) -> Self {
         Self { front: Bytes::new(), watched: None, transport }
+    }
+
+    /// A client's connection after its handshake; with `secrets` it can go on without rustls.
+    pub fn of_client(tls: server::TlsStream<WholeRecords>, secrets: Option<Secrets>) -> Self {
+        Self::over(Transport::TlsServer(Box::new(Shaken { tls, secrets })))
+    }
+
+    /// A backend's, likewise.
+    pub fn of_backend(tls: client::TlsStream<WholeRecords>, secrets: Option<Secrets>) -> Self {
+        Self::over(Transport::TlsClient(Box::new(Shaken { tls, secrets })))
+    }
+
+    /// For a connection that is a tunnel from here on: goes on without rustls, where it is TLS 1.3 and nothing of it is
+    /// half read or half written. To be called between two reads, and after a flush.
+    #[must_use]
+    pub fn into_record_layer(self) -> Self {
+        let Self { front, watched, transport } = self;
+        let (transport, read) = match transport {
+            Transport::TlsServer(tls) => match takeover::of_client(*tls) {
+                (Ok(sealed), read) => (Transport::Sealed(Box::new(sealed)), read),
+                (Err(tls), read) => (Transport::TlsServer(Box::new(tls)), read),
+            },
+            Transport::TlsClient(tls) => match takeover::of_backend(*tls) {
+                (Ok(sealed), read) => (Transport::Sealed(Box::new(sealed)), read),
+                (Err(tls), read) => (Transport::TlsClient(Box::new(tls)), read),
+            },
+            other => (other, Vec::new()),
+        };
+        // What rustls had decrypted comes behind what was put back, and before what the record layer reads.
+        let front = if read.is_empty() { front } else { [front.as_ref(), &read].concat().into() };
+        Self { front, watched, transport }
+    }
+
+    /// Whether our own record layer carries it.
+    pub fn is_on_record_layer(&self) -> bool {
+        matches!(self.transport, Transport::Sealed(_))
     }
 
     /// Puts bytes back: they are read next, before those that were put back earlier.
@@ -159,8 +189,9 @@ impl Stream {
     pub fn socket(&self) -> Option<&Socket> {
         match &self.transport {
             Transport::Plain(socket) => Some(socket),
-            Transport::TlsServer(tls) => Some(tls.get_ref().0),
-            Transport::TlsClient(tls) => Some(tls.get_ref().0),
+            Transport::TlsServer(shaken) => Some(shaken.tls.get_ref().0.socket()),
+            Transport::TlsClient(shaken) => Some(shaken.tls.get_ref().0.socket()),
+            Transport::Sealed(sealed) => Some(sealed.socket()),
             Transport::H2(_) => None,
         }
     }
@@ -168,8 +199,9 @@ impl Stream {
     fn socket_mut(&mut self) -> Option<&mut Socket> {
         match &mut self.transport {
             Transport::Plain(socket) => Some(socket),
-            Transport::TlsServer(tls) => Some(tls.get_mut().0),
-            Transport::TlsClient(tls) => Some(tls.get_mut().0),
+            Transport::TlsServer(shaken) => Some(shaken.tls.get_mut().0.socket_mut()),
+            Transport::TlsClient(shaken) => Some(shaken.tls.get_mut().0.socket_mut()),
+            Transport::Sealed(sealed) => Some(sealed.socket_mut()),
             Transport::H2(_) => None,
         }
     }
@@ -207,7 +239,7 @@ impl Stream {
 
     /// Whether TLS is spoken on it. Of what a stream of h2 is carried by this says nothing.
     pub fn is_tls(&self) -> bool {
-        matches!(self.transport, Transport::TlsServer(_) | Transport::TlsClient(_))
+        matches!(self.transport, Transport::TlsServer(_) | Transport::TlsClient(_) | Transport::Sealed(_))
     }
 
     /// Makes its coming end a reset: RST of TCP, or at once `RST_STREAM` of h2 (RFC 8441 section 5). It takes
@@ -234,6 +266,7 @@ impl Stream {
     pub fn unsent(&self) -> usize {
         match &self.transport {
             Transport::H2(h2) => h2.unsent(),
+            Transport::Sealed(sealed) => sealed.unsent() + options::unsent(sealed.socket()),
             _ => self.socket().map_or(0, options::unsent),
         }
     }
@@ -248,12 +281,7 @@ impl Stream {
     /// Reads from the socket beneath TLS: for discarding what a peer still sends after our end. A stream of h2
     /// has nothing to discard: its end is told apart from that of the connection.
     pub(super) fn poll_read_raw(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let socket = match &mut self.transport {
-            Transport::Plain(socket) => socket,
-            Transport::TlsServer(tls) => tls.get_mut().0,
-            Transport::TlsClient(tls) => tls.get_mut().0,
-            Transport::H2(_) => return Poll::Ready(Ok(())),
-        };
+        let Some(socket) = self.socket_mut() else { return Poll::Ready(Ok(())) };
         Pin::new(socket).poll_read(cx, buf)
     }
 }
@@ -271,8 +299,9 @@ impl AsyncRead for Stream {
         }
         match &mut this.transport {
             Transport::Plain(s) => Pin::new(s).poll_read(cx, buf),
-            Transport::TlsServer(s) => Pin::new(s.as_mut()).poll_read(cx, buf),
-            Transport::TlsClient(s) => Pin::new(s.as_mut()).poll_read(cx, buf),
+            Transport::TlsServer(s) => Pin::new(&mut s.tls).poll_read(cx, buf),
+            Transport::TlsClient(s) => Pin::new(&mut s.tls).poll_read(cx, buf),
+            Transport::Sealed(s) => Pin::new(s.as_mut()).poll_read(cx, buf),
             Transport::H2(s) => Pin::new(s.as_mut()).poll_read(cx, buf),
         }
     }
@@ -282,8 +311,9 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().transport {
             Transport::Plain(s) => Pin::new(s).poll_write(cx, buf),
-            Transport::TlsServer(s) => Pin::new(s.as_mut()).poll_write(cx, buf),
-            Transport::TlsClient(s) => Pin::new(s.as_mut()).poll_write(cx, buf),
+            Transport::TlsServer(s) => Pin::new(&mut s.tls).poll_write(cx, buf),
+            Transport::TlsClient(s) => Pin::new(&mut s.tls).poll_write(cx, buf),
+            Transport::Sealed(s) => Pin::new(s.as_mut()).poll_write(cx, buf),
             Transport::H2(s) => Pin::new(s.as_mut()).poll_write(cx, buf),
         }
     }
@@ -291,8 +321,9 @@ impl AsyncWrite for Stream {
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().transport {
             Transport::Plain(s) => Pin::new(s).poll_write_vectored(cx, bufs),
-            Transport::TlsServer(s) => Pin::new(s.as_mut()).poll_write_vectored(cx, bufs),
-            Transport::TlsClient(s) => Pin::new(s.as_mut()).poll_write_vectored(cx, bufs),
+            Transport::TlsServer(s) => Pin::new(&mut s.tls).poll_write_vectored(cx, bufs),
+            Transport::TlsClient(s) => Pin::new(&mut s.tls).poll_write_vectored(cx, bufs),
+            Transport::Sealed(s) => Pin::new(s.as_mut()).poll_write_vectored(cx, bufs),
             Transport::H2(s) => Pin::new(s.as_mut()).poll_write_vectored(cx, bufs),
         }
     }
@@ -304,8 +335,9 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().transport {
             Transport::Plain(s) => Pin::new(s).poll_flush(cx),
-            Transport::TlsServer(s) => Pin::new(s.as_mut()).poll_flush(cx),
-            Transport::TlsClient(s) => Pin::new(s.as_mut()).poll_flush(cx),
+            Transport::TlsServer(s) => Pin::new(&mut s.tls).poll_flush(cx),
+            Transport::TlsClient(s) => Pin::new(&mut s.tls).poll_flush(cx),
+            Transport::Sealed(s) => Pin::new(s.as_mut()).poll_flush(cx),
             Transport::H2(s) => Pin::new(s.as_mut()).poll_flush(cx),
         }
     }
@@ -313,8 +345,9 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().transport {
             Transport::Plain(s) => Pin::new(s).poll_shutdown(cx),
-            Transport::TlsServer(s) => Pin::new(s.as_mut()).poll_shutdown(cx),
-            Transport::TlsClient(s) => Pin::new(s.as_mut()).poll_shutdown(cx),
+            Transport::TlsServer(s) => Pin::new(&mut s.tls).poll_shutdown(cx),
+            Transport::TlsClient(s) => Pin::new(&mut s.tls).poll_shutdown(cx),
+            Transport::Sealed(s) => Pin::new(s.as_mut()).poll_shutdown(cx),
             Transport::H2(s) => Pin::new(s.as_mut()).poll_shutdown(cx),
         }
     }

@@ -44,10 +44,14 @@ pub(super) struct Direction {
 }
 
 impl Direction {
+    /// A place for keys. Nothing may be sealed with it.
+    pub(super) fn without_keys() -> Self {
+        Self { secret: [0; MOST_SECRET], key: [0; MOST_KEY], iv: [0; NONCE_LEN], number: 0, ticket: Ticket::new() }
+    }
+
     /// The direction that begins with this secret.
     pub(super) fn of(suite: Suite, secret: &Secret) -> Result<Self, Alert> {
-        let mut direction =
-            Self { secret: [0; MOST_SECRET], key: [0; MOST_KEY], iv: [0; NONCE_LEN], number: 0, ticket: Ticket::new() };
+        let mut direction = Self::without_keys();
         let bytes = secret.bytes();
         let place = direction.secret.get_mut(..suite.secret_bytes()).filter(|place| place.len() == bytes.len());
         place.ok_or(Alert::InternalError)?.copy_from_slice(bytes);

@@ -7,7 +7,7 @@
 //! a number of its own); a direction has an entry in one cache at most, and takes it away when its key changes, when
 //! it is dropped, and when it is used on another thread. What wipes an entry is aws-lc: it frees no memory unwiped.
 
-use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::aead::LessSafeKey;
@@ -47,7 +47,11 @@ impl Ticket {
     }
 
     /// Lends the expanded key, made by `expand` where it is not there. Not to be called from within `work`.
-    pub(super) fn with<T>(&mut self, expand: impl FnOnce() -> Option<LessSafeKey>, work: impl FnOnce(&LessSafeKey) -> T) -> Option<T> {
+    pub(super) fn with<T>(
+        &mut self,
+        expand: impl FnOnce() -> Option<LessSafeKey>,
+        work: impl FnOnce(&LessSafeKey) -> T,
+    ) -> Option<T> {
         let mine = MINE.with(|mine| *mine);
         if self.at != mine {
             self.clear();
@@ -76,7 +80,9 @@ impl Ticket {
     /// Whether it rests anywhere.
     #[cfg(test)]
     pub(super) fn is_cached(&self) -> bool {
-        let numbers = |cache: &Mutex<Cache>| cache.lock().unwrap_or_else(PoisonError::into_inner).iter().flatten().map(|(number, _)| *number).collect::<Vec<_>>();
+        let numbers = |cache: &Mutex<Cache>| {
+            cache.lock().unwrap_or_else(PoisonError::into_inner).iter().flatten().map(|(number, _)| *number).collect::<Vec<_>>()
+        };
         ALL.iter().any(|cache| numbers(cache).contains(&self.number))
     }
 

@@ -65,6 +65,13 @@ impl Session {
         Some(Self::over(suite, side, Direction::go_on(suite, ours)?, Direction::go_on(suite, theirs)?))
     }
 
+    /// One that is over before it has begun: it has no keys, and opens and seals nothing.
+    pub fn failed() -> Self {
+        let suite = Suite::Aes128GcmSha256;
+        let session = Self::over(suite, Side::Server, Direction::without_keys(), Direction::without_keys());
+        Self { said_end: true, heard_end: true, ..session }
+    }
+
     pub(super) fn over(suite: Suite, side: Side, ours: Direction, theirs: Direction) -> Self {
         let messages = Messages::default();
         Self { ours, theirs, messages, suite, side, fruitless: 0, owes_update: false, said_end: false, heard_end: false }

@@ -81,10 +81,13 @@ pub(super) async fn serve(entry: Arc<Entry>, accepted: Accepted) {
         Some(acceptor) => match first_byte(&socket, &entry, &settings.times).await {
             Ok(Hello::Gone) => return,
             Ok(Hello::PlainText) => return respond::plain_on_tls(socket, peer).await,
-            Ok(Hello::Tls) => match acceptor.accept(socket, settings.times.tls.saturating_sub(begun.elapsed())).await {
-                Ok(secured) => (secured.stream, secured.alpn),
-                Err(error) => return respond::failed_tls(error, peer).await,
-            },
+            Ok(Hello::Tls) => {
+                let time = settings.times.tls.saturating_sub(begun.elapsed());
+                match acceptor.accept(socket, time, settings.record_layer).await {
+                    Ok(secured) => (secured.stream, secured.alpn),
+                    Err(error) => return respond::failed_tls(error, peer).await,
+                }
+            }
             Err(error) => return respond::failed_tls(error, peer).await,
         },
     };

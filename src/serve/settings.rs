@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::tls::RecordLayer;
+
 /// How long things may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Times {
@@ -57,6 +59,8 @@ pub struct Settings {
     pub times: Times,
     /// Head limits.
     pub heads: HeadLimits,
+    /// Who carries tunnels of clients under TLS 1.3.
+    pub record_layer: RecordLayer,
     /// Peers whose `X-Forwarded-*` and `Forwarded` are believed.
     pub trusted: Vec<IpNet>,
     /// Whether peers on unix sockets are believed likewise.
@@ -70,6 +74,7 @@ impl Default for Settings {
         Self {
             times: Times::default(),
             heads: HeadLimits::default(),
+            record_layer: RecordLayer::default(),
             trusted: Vec::new(),
             trust_unix: false,
             h2_streams: 128, // nginx's

@@ -169,7 +169,7 @@ pub(super) async fn tunnel(shared: Arc<Shared>, takeover: Box<Takeover>, on: Cli
         drop(lease);
         return record::closed(&shared, session, client.as_deref(), &Report::unused(Ended::by(By::Client, How::Reset)));
     };
-    let tunnel = Tunnel::between(stream, backend, settings, framing, linger);
+    let tunnel = Tunnel::between(stream.into_record_layer(), backend.into_record_layer(), settings, framing, linger);
     let hold = shared.tasks.hold();
     let guest = Guest { shared: shared.clone(), place, client, lease, capacity, hold };
     let (tunnel, guest) = match &shared.engines {

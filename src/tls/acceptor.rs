@@ -11,8 +11,9 @@ use rustls::{ProtocolVersion, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
 use super::alpn::server_names;
-use super::{AcceptError, AcceptFault, Alpn, Certificates, provider};
-use crate::net::{Socket, Stream};
+use super::secrets::{Catcher, catching};
+use super::{AcceptError, AcceptFault, Alpn, Certificates, RecordLayer, provider};
+use crate::net::{Socket, Stream, WholeRecords};
 
 /// A connection on which TLS is spoken.
 #[derive(Debug)]
@@ -55,16 +56,24 @@ impl Acceptor {
 
     /// Makes the handshake within `time`. When it fails, the client has been sent the alert that says
     /// why; the socket comes back in the error, for closing it in a way that lets the alert arrive.
-    pub async fn accept(&self, socket: Socket, time: Duration) -> Result<Secured, AcceptError> {
-        match tokio::time::timeout(time, self.tls.accept(socket).into_fallible()).await {
-            Ok(Ok(tls)) => {
+    pub async fn accept(&self, socket: Socket, time: Duration, layer: RecordLayer) -> Result<Secured, AcceptError> {
+        let handshake = self.tls.accept(WholeRecords::of(socket)).into_fallible();
+        let handshake = async {
+            match layer {
+                RecordLayer::Own => catching(handshake).await,
+                RecordLayer::Rustls => (handshake.await, None),
+            }
+        };
+        match tokio::time::timeout(time, handshake).await {
+            Ok((Ok(tls), secrets)) => {
                 let session = tls.get_ref().1;
                 let alpn = Alpn::of(session.alpn_protocol());
                 let sni = session.server_name().map(Arc::from);
                 let version = version(session.protocol_version());
-                Ok(Secured { stream: tls.into(), alpn, sni, version })
+                let secrets = secrets.filter(|_| alpn != Alpn::H2); // a tunnel of h2 is a stream among others
+                Ok(Secured { stream: Stream::of_client(tls, secrets), alpn, sni, version })
             }
-            Ok(Err((error, socket))) => Err(AcceptError::of(&error, socket)),
+            Ok((Err((error, below)), _)) => Err(AcceptError::of(&error, below.into_socket())),
             Err(_) => Err(AcceptError::new(AcceptFault::Time, "the client did not finish the handshake in time".to_owned())),
         }
     }
@@ -77,6 +86,9 @@ fn config(chosen: Arc<Chosen>) -> ServerConfig {
         .with_no_client_auth()
         .with_cert_resolver(chosen);
     config.alpn_protocols = server_names();
+    // For the record layer of our tunnels; see `secrets`.
+    config.key_log = Arc::new(Catcher);
+    config.enable_secret_extraction = true;
     // Tickets hold the session at the client, so no number of clients fills our memory. Without random
     // bytes there are none, and rustls's own store of 256 sessions remains.
     if let Ok(tickets) = rustls::crypto::aws_lc_rs::Ticketer::new() {

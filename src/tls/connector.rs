@@ -12,13 +12,15 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootC
 use tokio_rustls::TlsConnector;
 
 use super::fault::{Fault, LoadError};
-use super::{Alpn, ClientAlpn, ClientSettings, ConnectError, load, provider};
-use crate::net::{Socket, Stream};
+use super::secrets::{Catcher, catching};
+use super::{Alpn, ClientAlpn, ClientSettings, ConnectError, RecordLayer, load, provider};
+use crate::net::{Socket, Stream, WholeRecords};
 
 /// Makes the handshake with the servers of a backend. Sessions are resumed across its clones.
 #[derive(Clone)]
 pub struct Connector {
     pub(super) tls: TlsConnector,
+    record_layer: RecordLayer,
 }
 
 impl fmt::Debug for Connector {
@@ -34,7 +36,7 @@ impl Connector {
             Some(file) => given(file)?,
             None => web_pki(system_roots()?, Path::new(""))?,
         };
-        Ok(Self { tls: Arc::new(config(verifier)).into() })
+        Ok(Self { tls: Arc::new(config(verifier)).into(), record_layer: settings.record_layer })
     }
 
     /// Makes the handshake with the backend that is called `host`: a DNS name, or an IP address (IPv6
@@ -42,10 +44,16 @@ impl Connector {
     pub async fn connect(&self, socket: Socket, host: &str, alpn: ClientAlpn) -> Result<(Stream, Alpn), ConnectError> {
         let bare = host.strip_suffix('.').unwrap_or(host);
         let name = ServerName::try_from(bare.to_owned()).map_err(|_| ConnectError::name(host))?;
-        match self.tls.clone().with_alpn(alpn.names()).connect(name, socket).await {
+        let handshake = self.tls.clone().with_alpn(alpn.names()).connect(name, WholeRecords::of(socket));
+        let (done, secrets) = match self.record_layer {
+            RecordLayer::Own => catching(handshake).await,
+            RecordLayer::Rustls => (handshake.await, None),
+        };
+        match done {
             Ok(tls) => {
                 let agreed = Alpn::of(tls.get_ref().1.alpn_protocol());
-                Ok((tls.into(), agreed))
+                let secrets = secrets.filter(|_| agreed != Alpn::H2); // its tunnels are streams among others
+                Ok((Stream::of_backend(tls, secrets), agreed))
             }
             Err(error) => Err(ConnectError::of(&error, host)),
         }
@@ -53,12 +61,16 @@ impl Connector {
 }
 
 fn config(verifier: Arc<dyn ServerCertVerifier>) -> ClientConfig {
-    ClientConfig::builder_with_provider(provider())
+    let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(rustls::ALL_VERSIONS)
         .expect("the provider has suites for both versions")
         .dangerous() // a verifier of our own; see `Given`
         .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth()
+        .with_no_client_auth();
+    // For the record layer of our tunnels; see `secrets`.
+    config.key_log = Arc::new(Catcher);
+    config.enable_secret_extraction = true;
+    config
 }
 
 /// The system's authorities. What is wrong with single ones among them is only of interest when none is left.

@@ -11,6 +11,7 @@ mod fault;
 mod hello;
 mod load;
 mod pem;
+mod secrets;
 mod self_signed;
 mod settings;
 #[cfg(test)]
@@ -26,7 +27,7 @@ pub use fault::{Fault, LoadError, Warning, WarningKind};
 pub use hello::Hello;
 
 pub use self_signed::{SelfSigned, SelfSignedError};
-pub use settings::{CertificateFiles, ClientSettings, ServerSettings};
+pub use settings::{CertificateFiles, ClientSettings, RecordLayer, ServerSettings};
 
 use std::sync::Arc;
 

@@ -23,4 +23,16 @@ pub struct ServerSettings {
 pub struct ClientSettings {
     /// A PEM file with the authorities to trust instead of the system's.
     pub ca: Option<PathBuf>,
+    /// Who carries its tunnels.
+    pub record_layer: RecordLayer,
+}
+
+/// Who carries what is under TLS 1.3 once it is a tunnel. Everything else is rustls's anyway.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RecordLayer {
+    /// Our own record layer, in which an idle tunnel costs some hundred bytes: secrets are kept for it from the handshake on.
+    #[default]
+    Own,
+    /// rustls, to the end. Nobody but rustls ever has a secret.
+    Rustls,
 }

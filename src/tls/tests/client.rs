@@ -7,7 +7,7 @@ use super::*;
 use crate::net::Stream;
 
 fn connector(ca: &Path) -> Connector {
-    Connector::new(&ClientSettings { ca: Some(ca.to_owned()) }).unwrap()
+    Connector::new(&ClientSettings { ca: Some(ca.to_owned()), ..ClientSettings::default() }).unwrap()
 }
 
 /// Our connector against our own acceptor.
@@ -18,7 +18,7 @@ async fn connect(
     alpn: ClientAlpn,
 ) -> (Result<(Stream, Alpn), ConnectError>, Result<Secured, AcceptError>) {
     let (near, far) = pair().await;
-    tokio::join!(connector.connect(Socket::Tcp(near), host, alpn), acceptor.accept(Socket::Tcp(far), AMPLE))
+    tokio::join!(connector.connect(Socket::Tcp(near), host, alpn), acceptor.accept(Socket::Tcp(far), AMPLE, RecordLayer::Own))
 }
 
 async fn refused(acceptor: &Acceptor, connector: &Connector, host: &str) -> ConnectError {
@@ -193,14 +193,17 @@ async fn sessions_with_a_backend_are_resumed() {
     let connector = connector(&authority.file);
     let (near, far) = pair().await;
     let name = ServerName::try_from("a.test").unwrap();
-    let (stream, server) =
-        tokio::join!(connector.connect(Socket::Tcp(near), "a.test", ClientAlpn::Http1), acceptor.accept(Socket::Tcp(far), AMPLE));
+    let (stream, server) = tokio::join!(
+        connector.connect(Socket::Tcp(near), "a.test", ClientAlpn::Http1),
+        acceptor.accept(Socket::Tcp(far), AMPLE, RecordLayer::Own)
+    );
     let ((mut stream, _), mut server) = (stream.unwrap(), server.unwrap());
     server.stream.write_all(b"!").await.unwrap();
     server.stream.flush().await.unwrap();
     stream.read_exact(&mut [0]).await.unwrap(); // the tickets came before it
     let (near, far) = pair().await;
-    let (again, _server) = tokio::join!(connector.tls.connect(name, near), acceptor.accept(Socket::Tcp(far), AMPLE));
+    let (again, _server) =
+        tokio::join!(connector.tls.connect(name, near), acceptor.accept(Socket::Tcp(far), AMPLE, RecordLayer::Own));
     assert_eq!(again.unwrap().get_ref().1.handshake_kind(), Some(HandshakeKind::Resumed));
 }
 
@@ -213,7 +216,7 @@ fn a_ca_file_that_is_none_is_named() {
         (files.key, Fault::NoCertificate { has_key: true }),
         (authority.write("x", "x"), Fault::NotPem { der: false }),
     ] {
-        let error = Connector::new(&ClientSettings { ca: Some(file.clone()) }).unwrap_err();
+        let error = Connector::new(&ClientSettings { ca: Some(file.clone()), ..ClientSettings::default() }).unwrap_err();
         assert_eq!(error, LoadError { file, fault });
     }
 }
