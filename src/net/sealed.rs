@@ -303,3 +303,6 @@ impl AsyncWrite for Sealed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -204,3 +204,6 @@ impl AsyncWrite for WholeRecords {
         Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

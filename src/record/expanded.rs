@@ -18,6 +18,8 @@ const SLOTS: usize = 256;
 const CACHES: u8 = 64;
 /// In no cache.
 const NOWHERE: u8 = u8::MAX;
+/// Where a ticket's number begins.
+const NUMBER: u32 = 8;
 
 type Cache = Vec<Option<(u64, LessSafeKey)>>;
 
@@ -32,18 +34,28 @@ thread_local! {
     };
 }
 
-/// A key's number, and where it rests expanded.
+/// A key's number, and in the lowest byte the cache where it rests expanded: every idle tunnel has two of these.
 #[derive(Debug)]
-pub(super) struct Ticket {
-    number: u64,
-    at: u8,
-}
+pub(super) struct Ticket(u64);
 
 impl Ticket {
     /// For a key that was just made.
     pub(super) fn new() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self { number: NEXT.fetch_add(1, Ordering::Relaxed), at: NOWHERE }
+        static NEXT: AtomicU64 = AtomicU64::new(0); // 2^56 keys: at a million a second for two thousand years
+        Self(NEXT.fetch_add(1, Ordering::Relaxed) << NUMBER | u64::from(NOWHERE))
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.0 >> NUMBER
+    }
+
+    /// The cache that has it, or `NOWHERE`.
+    fn at(&self) -> u8 {
+        self.0.to_le_bytes()[0]
+    }
+
+    fn rest_at(&mut self, at: u8) {
+        self.0 = self.number() << NUMBER | u64::from(at);
     }
 
     /// Lends the expanded key, made by `expand` where it is not there. Not to be called from within `work`.
@@ -53,42 +65,30 @@ impl Ticket {
         work: impl FnOnce(&LessSafeKey) -> T,
     ) -> Option<T> {
         let mine = MINE.with(|mine| *mine);
-        if self.at != mine {
+        if self.at() != mine {
             self.clear();
         }
         let mut cache = lock(mine)?;
         if cache.is_empty() {
             cache.resize_with(SLOTS, || None);
         }
-        let slot = cache.get_mut(slot(self.number))?;
-        if slot.as_ref().is_none_or(|(number, _)| *number != self.number) {
-            *slot = Some((self.number, expand()?));
-            self.at = mine;
+        let slot = cache.get_mut(slot(self.number()))?;
+        if slot.as_ref().is_none_or(|(number, _)| *number != self.number()) {
+            *slot = Some((self.number(), expand()?));
+            self.rest_at(mine);
         }
         slot.as_ref().map(|(_, key)| work(key))
     }
 
     /// Takes the expanded key out of the cache where it is.
     fn clear(&mut self) {
-        if let Some(mut cache) = lock(std::mem::replace(&mut self.at, NOWHERE))
-            && let Some(slot) = cache.get_mut(slot(self.number))
+        let at = self.at();
+        self.rest_at(NOWHERE);
+        if let Some(mut cache) = lock(at)
+            && let Some(slot) = cache.get_mut(slot(self.number()))
         {
-            slot.take_if(|(number, _)| *number == self.number);
+            slot.take_if(|(number, _)| *number == self.number());
         }
-    }
-
-    /// Whether it rests anywhere.
-    #[cfg(test)]
-    pub(super) fn is_cached(&self) -> bool {
-        let numbers = |cache: &Mutex<Cache>| {
-            cache.lock().unwrap_or_else(PoisonError::into_inner).iter().flatten().map(|(number, _)| *number).collect::<Vec<_>>()
-        };
-        ALL.iter().any(|cache| numbers(cache).contains(&self.number))
-    }
-
-    #[cfg(test)]
-    pub(super) fn number(&self) -> u64 {
-        self.number
     }
 }
 
@@ -106,4 +106,11 @@ fn slot(number: u64) -> usize {
 /// A panic elsewhere leaves a cache of whole entries.
 fn lock(at: u8) -> Option<MutexGuard<'static, Cache>> {
     ALL.get(usize::from(at)).map(|cache| cache.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// In how many caches a key is.
+#[cfg(test)]
+pub(super) fn copies(number: u64) -> usize {
+    let is = |entry: &&(u64, LessSafeKey)| entry.0 == number;
+    (0..CACHES).map(|at| lock(at).unwrap().iter().flatten().filter(is).count()).sum()
 }

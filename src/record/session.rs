@@ -1,5 +1,7 @@
 //! Pure: both directions of a session, and what the peers of one owe each other: updates of keys, alerts, an end.
 
+#[cfg(test)]
+use super::Secret;
 use super::direction::{Direction, Extracted};
 use super::messages::{Messages, OUR_KEY_UPDATE};
 use super::{APPLICATION_DATA, Alert, Fault, HEADER_BYTES, MOST_PLAIN, OVERHEAD, Suite, TAG_BYTES, UNSEALED, record_bytes};
@@ -219,8 +221,35 @@ impl Session {
         self.ours.seal(self.suite, header, (content, kind), (out, end))?;
         Ok(content.len() + OVERHEAD)
     }
+}
 
-    #[cfg(test)]
+#[cfg(test)]
+impl Session {
+    /// A server and a client that are each other's peer.
+    pub(crate) fn pair(suite: Suite) -> (Self, Self) {
+        let secret = |byte| Secret::of(&[byte; 48][..suite.secret_bytes()]).unwrap();
+        let direction = |byte| Direction::of(suite, &secret(byte)).unwrap();
+        let server = Self::over(suite, Side::Server, direction(1), direction(2));
+        (server, Self::over(suite, Side::Client, direction(2), direction(1)))
+    }
+
+    /// An update of our key that asks for one of the peer's: what we never say.
+    pub(crate) fn ask_for_update(&mut self) -> Vec<u8> {
+        let mut record = vec![0; 5 + OVERHEAD];
+        self.seal_record(HANDSHAKE, &[24, 0, 0, 1, 1], &mut record).unwrap();
+        self.ours.update(self.suite).unwrap();
+        record
+    }
+
+    pub(super) fn suite(&self) -> Suite {
+        self.suite
+    }
+
+    /// Has our key updated with the next data.
+    pub(super) fn wear_out(&mut self) {
+        self.owes_update = true;
+    }
+
     pub(super) fn directions(&mut self) -> (&mut Direction, &mut Direction) {
         (&mut self.ours, &mut self.theirs)
     }
