@@ -193,6 +193,11 @@ impl Conn {
         self.wire.write_beneath(bytes, self.limit).unwrap();
     }
 
+    /// Has TLS 1.3 seal with another key from here on, and asks the other side for the same.
+    pub fn update_key(&mut self) {
+        self.wire.update_key();
+    }
+
     /// Ends our direction: FIN, on TLS after a `close_notify`. Reading goes on.
     pub fn fin(&mut self) {
         self.wire.fin();

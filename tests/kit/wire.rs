@@ -156,6 +156,12 @@ impl Wire {
         either!(&mut self.socket, s => s.write_all(bytes))
     }
 
+    /// Has TLS 1.3 seal with another key from here on, and asks the other side for the same.
+    pub(super) fn update_key(&mut self) {
+        let tls = self.tls.as_ref().expect("a TLS stream");
+        tls.flush(&mut self.socket, |state| state.refresh_traffic_keys().map_err(io::Error::other)).unwrap();
+    }
+
     /// Ends our direction politely.
     pub(super) fn fin(&mut self) {
         if let Some(tls) = &self.tls {

@@ -3,6 +3,7 @@
 mod client;
 mod files;
 mod server;
+mod takeover;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
