@@ -154,6 +154,20 @@ impl Tracker {
         }
     }
 
+    /// How many bytes of a data frame may pass unseen: all that is left of it but its last byte, so that its end is
+    /// always seen. 0 where a byte matters.
+    #[inline]
+    pub fn unseen(&self) -> u64 {
+        if self.is_in_data() { self.left.saturating_sub(1) } else { 0 }
+    }
+
+    /// So many bytes of the frame at hand have passed unseen; no more than [`Tracker::unseen`] said.
+    pub fn skip_unseen(&mut self, count: u64) {
+        let count = count.min(self.unseen());
+        self.left -= count;
+        self.taken += count;
+    }
+
     #[inline]
     fn advance_payload(&mut self, bytes: &[u8]) -> (usize, Step) {
         let here = usize::try_from(self.left).map_or(bytes.len(), |left| left.min(bytes.len()));
@@ -281,6 +295,12 @@ impl Tracker {
     /// Whether it stands within the payload of a data frame.
     pub fn is_in_data(&self) -> bool {
         self.phase == Phase::Payload && !self.header.is_control()
+    }
+
+    /// Whether it is one of at least so many bytes.
+    #[inline]
+    pub fn is_in_data_of(&self, bytes: u64) -> bool {
+        self.is_in_data() && self.header.length >= bytes
     }
 
     /// Payload bytes of the message that has begun, by its headers so far.

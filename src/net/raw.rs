@@ -96,8 +96,8 @@ pub struct Raw {
     /// `None` only while it is being moved from one home to another.
     descriptor: Option<OwnedFd>,
     tcp: bool,
-    readable: bool,
-    writable: bool,
+    pub(super) readable: bool,
+    pub(super) writable: bool,
     /// The peer has ended: reading tells how, whatever a short read says.
     ended: bool,
 }
@@ -132,6 +132,10 @@ impl Raw {
 
     pub(super) fn fd(&self) -> io::Result<BorrowedFd<'_>> {
         self.descriptor.as_ref().map(AsFd::as_fd).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    pub(super) fn fd_or_none(&self) -> Result<BorrowedFd<'_>, Errno> {
+        self.descriptor.as_ref().map(AsFd::as_fd).ok_or(Errno::BADF)
     }
 
     pub(super) fn poll_read(&mut self, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -195,7 +199,7 @@ impl Raw {
 }
 
 /// Repeats what a signal interrupted.
-fn again<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+pub(super) fn again<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     loop {
         match call() {
             Err(Errno::INTR) => {}

@@ -13,6 +13,7 @@ use tokio_rustls::{client, server};
 
 use super::h2::H2Stream;
 use super::options::{self, SendQueue, Watched};
+use super::pipe::Pipe;
 use super::raw::{Poller, Raw, Readiness};
 use super::sealed::Sealed;
 use super::takeover::{self, Shaken};
@@ -230,6 +231,29 @@ impl Stream {
         if let Some(Socket::Raw(raw)) = self.socket_mut() {
             raw.note(readiness);
         }
+    }
+
+    /// Whether its next byte comes straight from a socket that can be spliced, and goes straight to one.
+    #[inline]
+    pub fn is_spliceable(&self) -> bool {
+        matches!(self.transport, Transport::Plain(Socket::Raw(_))) && self.front.is_empty()
+    }
+
+    fn raw_mut(&mut self) -> io::Result<&mut Raw> {
+        match &mut self.transport {
+            Transport::Plain(Socket::Raw(raw)) => Ok(raw),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Takes at most so many of its bytes into an empty pipe. 0: it has ended.
+    pub fn poll_fill(&mut self, pipe: &mut Pipe, most: usize) -> Poll<io::Result<usize>> {
+        pipe.poll_fill(self.raw_mut()?, most)
+    }
+
+    /// Writes what it takes of a pipe.
+    pub fn poll_drain(&mut self, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        pipe.poll_drain(self.raw_mut()?)
     }
 
     /// Whether it is a stream of an HTTP/2 connection.

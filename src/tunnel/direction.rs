@@ -12,13 +12,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::passage::{Passage, Taken};
 use super::{How, SCRATCH_BYTES, scratch};
 use crate::frame::{self, Violation};
-use crate::net::Stream;
+use crate::net::{Pipe, Stream};
 
 /// What one poll moves at most, before the other direction and the other tasks of the thread get their
 /// turn: so many reads, and so many bytes. tokio's own budget counts reads (128): one busy direction would
 /// spend it alone, and 128 full buffers take tens of milliseconds.
 const TURN_READS: u32 = 8;
 const TURN_BYTES: usize = SCRATCH_BYTES;
+
+/// How many bytes of a frame have to be left for it to go through a pipe: what saves more than the two further calls cost.
+const SPLICED_BYTES: u64 = 64 << 10;
 
 /// What is still to be done in this direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,33 +79,59 @@ fn epitaph(how: How) -> Vec<u8> {
     frame::close(if how.is_loss() { 1011 } else { 1012 }, "", None)
 }
 
-/// Bytes that wait for their receiver, and how many of them it has taken meanwhile. Boxed: most directions have none.
+/// Bytes that wait for their receiver. Boxed: most directions have none.
 #[derive(Debug, Default)]
-struct Waiting(Option<Box<(Vec<u8>, usize)>>);
+struct Waiting(Option<Box<Held>>);
+
+#[derive(Debug, Default)]
+struct Held {
+    /// These first.
+    pipe: Option<Pipe>,
+    bytes: Vec<u8>,
+    /// How many of `bytes` it has taken meanwhile.
+    written: usize,
+}
+
+impl Held {
+    fn rest(&self) -> &[u8] {
+        self.bytes.get(self.written..).unwrap_or_default()
+    }
+}
 
 impl Waiting {
-    fn rest(&self) -> &[u8] {
-        self.0.as_ref().and_then(|waiting| waiting.0.get(waiting.1..)).unwrap_or_default()
+    fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |held| held.rest().len() + held.pipe.as_ref().map_or(0, Pipe::held))
     }
 
     fn is_empty(&self) -> bool {
-        self.rest().is_empty()
+        self.0.is_none()
     }
 
     /// At the end of what waits.
     fn add(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
-            self.0.get_or_insert_default().0.extend_from_slice(bytes);
+            self.0.get_or_insert_default().bytes.extend_from_slice(bytes);
         }
     }
 
-    fn take_off(&mut self, count: usize) {
-        if let Some(waiting) = &mut self.0 {
-            waiting.1 += count;
-        }
-        if self.is_empty() {
+    /// Writes some of it.
+    fn poll_write(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<io::Result<usize>> {
+        let Some(held) = &mut self.0 else { return Poll::Ready(Ok(0)) };
+        let count = if let Some(pipe) = &mut held.pipe {
+            let count = ready!(to.poll_drain(pipe))?;
+            if let Some(pipe) = held.pipe.take_if(|pipe| pipe.held() == 0) {
+                pipe.give_back();
+            }
+            count
+        } else {
+            let count = ready!(Pin::new(to).poll_write(cx, held.rest()))?;
+            held.written += count;
+            count
+        };
+        if held.pipe.is_none() && held.rest().is_empty() {
             self.0 = None;
         }
+        Poll::Ready(if count == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(count) })
     }
 }
 
@@ -142,7 +171,7 @@ impl Direction {
 
     /// How many bytes were written, and how many wait to be.
     pub(super) fn progress(&self) -> (u64, usize) {
-        (self.sent, self.waiting.rest().len())
+        (self.sent, self.waiting.len())
     }
 
     /// Ends the direction with a Close of ours at the next boundary; at once, where none may be put in any more.
@@ -223,7 +252,7 @@ impl Direction {
 
     /// Bytes that wait although no more will come.
     pub(super) fn last_bytes(&self) -> usize {
-        if matches!(self.state, State::Ending | State::Failing) { self.waiting.rest().len() } else { 0 }
+        if matches!(self.state, State::Ending | State::Failing) { self.waiting.len() } else { 0 }
     }
 
     /// Ends the direction from our side: what waits is written, then FIN; what comes is thrown away.
@@ -316,14 +345,44 @@ impl Direction {
             }
             return Poll::Ready(Ok(State::Open));
         }
+        let mut tail = usize::MAX;
+        if self.passage.is_in_frame_of(SPLICED_BYTES) && from.is_spliceable() && to.is_spliceable() {
+            let unseen = self.passage.unseen();
+            if unseen >= SPLICED_BYTES {
+                return self.poll_splice(cx, from, to, count, unseen);
+            }
+            // Not more than the next header, or the frame behind would be copied as far as it is here.
+            tail = usize::try_from(unseen).unwrap_or(usize::MAX).saturating_add(1 + frame::MAX_HEADER);
+        }
         let room = if self.violation.is_some() { Err(u64::MAX) } else { self.room(now) };
-        let read = match room {
-            Ok(room) => scratch::with(|buffer| self.poll_through(cx, from, to, buffer.get_mut(..room).unwrap_or_default(), now)),
+        match room {
+            Ok(room) => self.poll_copy(cx, from, to, count, room.min(tail), now),
             Err(until) => {
                 self.paused = if self.violation.is_some() { 0 } else { until };
-                Poll::Pending
+                self.poll_rest(cx, to)
             }
-        };
+        }
+    }
+
+    /// Nothing comes: what may still be in a TLS buffer goes.
+    fn poll_rest(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<io::Result<State>> {
+        if self.unflushed {
+            ready!(Pin::new(to).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Pending
+    }
+
+    fn poll_copy(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Stream,
+        to: &mut Stream,
+        count: &AtomicU64,
+        room: usize,
+        now: u64,
+    ) -> Poll<io::Result<State>> {
+        let read = scratch::with(|buffer| self.poll_through(cx, from, to, buffer.get_mut(..room).unwrap_or_default(), now));
         match read {
             Poll::Ready(Ok(None)) => Poll::Ready(Ok(self.sender_ended(How::Fin))),
             Poll::Ready(Ok(Some(read))) => {
@@ -334,14 +393,34 @@ impl Direction {
             }
             Poll::Ready(Err(Fault::Receiver(error))) => Poll::Ready(Err(error)),
             Poll::Ready(Err(Fault::Sender(error))) => Poll::Ready(Ok(self.sender_ended(How::of(&error)))),
-            Poll::Pending => {
-                if self.unflushed {
-                    ready!(Pin::new(to).poll_flush(cx))?;
-                    self.unflushed = false;
-                }
-                Poll::Pending
-            }
+            Poll::Pending => self.poll_rest(cx, to),
         }
+    }
+
+    /// The middle of a long frame, through a pipe. What the receiver does not take stays in there.
+    fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Stream,
+        to: &mut Stream,
+        count: &AtomicU64,
+        unseen: u64,
+    ) -> Poll<io::Result<State>> {
+        let Ok(mut pipe) = Pipe::take() else {
+            // No descriptors left: so much is copied instead.
+            return self.poll_copy(cx, from, to, count, SCRATCH_BYTES, 0);
+        };
+        let most = usize::try_from(unseen).unwrap_or(usize::MAX);
+        let filled = from.poll_fill(&mut pipe, most);
+        let Poll::Ready(Ok(filled @ 1..)) = filled else {
+            pipe.give_back();
+            return filled.map(|filled| Ok(self.sender_ended(filled.map_or_else(|error| How::of(&error), |_| How::Fin))));
+        };
+        count.store(count.load(Ordering::Relaxed) + filled as u64, Ordering::Relaxed);
+        self.passage.skip_unseen(filled as u64);
+        self.waiting.0 = Some(Box::new(Held { pipe: Some(pipe), ..Held::default() }));
+        ready!(self.poll_waiting(cx, to))?;
+        Poll::Ready(Ok(State::Open))
     }
 
     /// How much may be read now, or until when nothing may.
@@ -411,11 +490,7 @@ impl Direction {
 
     fn poll_waiting(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<io::Result<()>> {
         while !self.waiting.is_empty() {
-            let n = ready!(Pin::new(&mut *to).poll_write(cx, self.waiting.rest()))?;
-            if n == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.waiting.take_off(n);
+            let n = ready!(self.waiting.poll_write(cx, to))?;
             self.sent += n as u64;
             self.unflushed = true;
         }

@@ -19,7 +19,7 @@ use super::watch::Side;
 use super::wheel::Wheel;
 use super::{Next, Report, Traffic, Tunnel, Word};
 use crate::base::{Moment, Shutdown, Tasks, instant};
-use crate::net::{EVENTS, Poller, Readiness, Woken};
+use crate::net::{EVENTS, Pipe, Poller, Readiness, Woken};
 
 /// How often the kernel is asked for more events in one turn, before other tasks of the thread get theirs.
 const TURN_BATCHES: usize = 4;
@@ -308,6 +308,10 @@ impl<O: Owner> Engine<O> {
     fn leave(&mut self, key: usize, number: u32) -> Entry<O> {
         self.wheel.set(number, u64::MAX);
         self.door.alive.fetch_sub(1, Ordering::Relaxed);
-        self.tunnels.remove(key)
+        let entry = self.tunnels.remove(key);
+        if self.tunnels.is_empty() {
+            Pipe::close_spare();
+        }
+        entry
     }
 }

@@ -210,6 +210,24 @@ impl Passage {
         self.tracker.is_in_header() && usize::from(self.passed) < self.tracker.cut_header().len()
     }
 
+    /// Whether the middle of a data frame of at least so many bytes passes here as it is.
+    #[inline]
+    pub(super) fn is_in_frame_of(&self, bytes: u64) -> bool {
+        self.tracker.is_in_data_of(bytes) && self.rules.is_none() && !self.is_holding() && !self.shut && !self.stopped
+    }
+
+    /// How many of the bytes that come next need not be looked at: they are the middle of a long frame.
+    #[inline]
+    pub(super) fn unseen(&self) -> u64 {
+        self.tracker.unseen()
+    }
+
+    /// So many of them were passed on.
+    pub(super) fn skip_unseen(&mut self, count: u64) {
+        self.tracker.skip_unseen(count);
+        self.seen.data = true;
+    }
+
     /// Follows bytes that are passed on, or thrown away, as they are.
     #[inline]
     pub(super) fn follow(&mut self, bytes: &[u8]) {

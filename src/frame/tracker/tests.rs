@@ -179,3 +179,20 @@ proptest! {
         prop_assert_eq!(tracker.counts().frames, frames.len() as u64);
     }
 }
+
+#[test]
+fn what_passes_unseen_leaves_the_end_of_its_frame_to_be_seen() {
+    let mut tracker = Tracker::default();
+    let header = [0x82, 127, 0, 0, 0, 0, 0, 0x10, 0, 0];
+    assert!(matches!(tracker.advance(&header), (10, Step::Began(_))));
+    assert_eq!(tracker.unseen(), 0xf_ffff);
+    tracker.skip_unseen(0xf_0000);
+    assert_eq!((tracker.left(), tracker.is_in_data()), (0x1_0000, true));
+    tracker.skip_unseen(u64::MAX);
+    assert_eq!((tracker.left(), tracker.unseen()), (1, 0));
+    assert!(matches!(tracker.advance(b"x"), (1, Step::Ended(_))));
+    assert_eq!(tracker.counts(), Counts { frames: 1, messages: 1, largest: 0x10_0000 });
+    let ping = [0x89, 5];
+    tracker.advance(&ping);
+    assert_eq!(tracker.unseen(), 0, "a control frame is looked at");
+}
