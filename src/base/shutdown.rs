@@ -1,5 +1,8 @@
 //! The token that says "we are going": seen by everyone, given by one.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio_util::sync::CancellationToken;
 
 /// Two steps to the end of a listener, a connection, a tunnel or the process.
@@ -10,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 pub struct Shutdown {
     drain: CancellationToken,
     now: CancellationToken,
+    // The same once more, to be looked at without the lock that a token has: connections ask at each turn.
+    draining: Arc<AtomicBool>,
+    ended: Arc<AtomicBool>,
 }
 
 impl Shutdown {
@@ -20,23 +26,25 @@ impl Shutdown {
 
     /// Begins the first step.
     pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release); // before the token wakes who will look
         self.drain.cancel();
     }
 
     /// Begins the second step (and the first, where it had not begun).
     pub fn now(&self) {
-        self.drain.cancel();
+        self.drain();
+        self.ended.store(true, Ordering::Release);
         self.now.cancel();
     }
 
     /// Whether the first step has begun.
     pub fn is_draining(&self) -> bool {
-        self.drain.is_cancelled()
+        self.draining.load(Ordering::Acquire)
     }
 
     /// Whether the second step has begun.
     pub fn has_ended(&self) -> bool {
-        self.now.is_cancelled()
+        self.ended.load(Ordering::Acquire)
     }
 
     /// Completes when the first step begins. Cancel safe.
