@@ -27,8 +27,9 @@ pub fn content_length(headers: &HeaderMap) -> Result<Option<u64>, BadLength> {
 
 /// Leaves one line where a length is repeated; to be called with a length that [`content_length`] took.
 pub fn keep_one_length(headers: &mut HeaderMap) {
-    let repeated = headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some()
-        || headers.get(CONTENT_LENGTH).is_some_and(|line| line.as_bytes().contains(&b','));
+    let mut lines = headers.get_all(CONTENT_LENGTH).iter();
+    let first = lines.next();
+    let repeated = lines.next().is_some() || first.is_some_and(|line| line.as_bytes().contains(&b','));
     if let (true, Ok(Some(length))) = (repeated, content_length(headers)) {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
