@@ -18,6 +18,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -82,6 +83,8 @@ struct State {
     mode: Mode,
     /// The head so far, as it came.
     head: Vec<u8>,
+    /// The head of the request that is served, as it came; empty where that is not known.
+    served: Vec<u8>,
     /// What the line being read holds so far.
     line: Line,
     /// Bytes read from the stream that hyper has not got.
@@ -115,6 +118,7 @@ impl State {
         Self {
             mode: Mode::Head,
             head: Vec::new(),
+            served: Vec::new(),
             line: Line::Empty,
             held: BytesMut::new(),
             doubtful: false,
@@ -337,9 +341,9 @@ impl Tap {
     /// Reads into `held` until there is an end, an error, or enough.
     fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         lock(&self.state).reader = Some(cx.waker().clone());
-        let mut piece = [0; 4096];
+        let mut piece = [const { MaybeUninit::uninit() }; 4096]; // asked for at each request, and mostly in vain
         while lock(&self.state).held.len() < HELD_BYTES {
-            let mut read = ReadBuf::new(&mut piece);
+            let mut read = ReadBuf::uninit(&mut piece);
             match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
                 Poll::Ready(Ok(())) if read.filled().is_empty() => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) => lock(&self.state).held.extend_from_slice(read.filled()),
@@ -472,6 +476,12 @@ impl TapHandle {
         state.doubtful = !in_step;
         state.out_of_step = false;
         let head = if is_offer && in_step { Some(std::mem::take(&mut state.head)) } else { None };
+        state.served.clear();
+        if in_step && !has_body {
+            // Exchanged, not copied: each is the other's room for the request after the next.
+            let State { head, served, .. } = &mut *state;
+            std::mem::swap(head, served);
+        }
         state.start_head();
         if is_offer {
             state.mode = Mode::Gate;
@@ -479,6 +489,16 @@ impl TapHandle {
             state.mode = Mode::Pass;
         }
         head
+    }
+
+    /// The head of the request that is served, once more; `None` where the input was out of step, or for an offer.
+    pub fn served(&self) -> Option<Vec<u8>> {
+        Some(lock(&self.0).served.clone()).filter(|head| !head.is_empty())
+    }
+
+    /// Whether [`served`](Self::served) has one.
+    pub fn has_served(&self) -> bool {
+        !lock(&self.0).served.is_empty()
     }
 
     /// The request's body has been read to its end: a head comes next.
@@ -505,6 +525,8 @@ impl TapHandle {
     pub fn answered(&self) {
         let mut state = lock(&self.0);
         state.serving = false;
+        state.served.clear();
+        state.served.shrink_to(1024); // as in `start_head`
         state.since = Instant::now();
         state.wake();
     }
