@@ -1,14 +1,19 @@
 //! A connection that can take one request: from the pool, or dialled and spoken to in h1 or h2.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::task::AtomicWaker;
 use http::header::{HOST, HeaderValue};
 use http::{Request, Response, Uri, Version};
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::time::timeout;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::time::{Sleep, sleep, timeout};
 
 use super::answer::AnswerBody;
 use super::backend::{Lease, Server};
@@ -53,7 +58,33 @@ pub(super) struct Http1 {
     pub(super) reusable: bool,
     /// hyper ends a connection that nobody holds only when its last bytes are written; a server that takes
     /// none would keep it, and the client's body in it, for as long as it likes.
-    _hold: DropGuard,
+    _hold: Hold,
+}
+
+/// Tells a connection's task that nobody holds the connection any more.
+#[derive(Debug)]
+struct Hold(Arc<Held>);
+
+/// Not a `CancellationToken`: looked at whenever the connection moves, and that one takes a lock for it.
+#[derive(Debug, Default)]
+struct Held {
+    no_more: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.no_more.store(true, Ordering::Release);
+        self.0.task.wake();
+    }
+}
+
+impl Held {
+    /// Ready when the hold was dropped.
+    fn poll_dropped(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.task.register(cx.waker()); // before the look, so that a drop in between is not missed
+        if self.no_more.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    }
 }
 
 /// How long an abandoned connection may take to end by itself, with a `close_notify` where there is TLS.
@@ -156,17 +187,21 @@ where
         builder.max_headers(server.heads.count); // hyper's default needs no heap
     }
     let (sender, connection) = builder.handshake(io).await?;
-    let abandoned = CancellationToken::new();
-    let hold = abandoned.clone().drop_guard();
+    let held = Arc::<Held>::default();
+    let hold = Hold(held.clone());
     server.tasks.spawn("backend connection", async move {
-        tokio::select! {
-            biased;
-            _ = connection => {} // its errors reach whoever waits for an answer on it
-            () = async {
-                abandoned.cancelled().await;
-                tokio::time::sleep(ABANDONED_TIME).await;
-            } => {}
-        }
+        let mut connection = pin!(connection);
+        let mut last: Option<Pin<Box<Sleep>>> = None; // runs once nobody holds it
+        poll_fn(|cx| {
+            if connection.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(()); // its errors reach whoever waits for an answer on it
+            }
+            if last.is_none() && held.poll_dropped(cx).is_ready() {
+                last = Some(Box::pin(sleep(ABANDONED_TIME)));
+            }
+            last.as_mut().map_or(Poll::Pending, |last| last.as_mut().poll(cx))
+        })
+        .await;
     });
     Ok(Http1 { sender, reusable: true, _hold: hold })
 }

@@ -41,8 +41,18 @@ impl Pool {
     pub(super) fn take_http1(&self) -> Option<Http1> {
         let mut state = self.lock();
         // One that is not ready yet is still ending its last exchange: it stays for later.
-        let place = state.http1.iter().rposition(|(http1, since)| http1.sender.is_ready() && since.elapsed() < self.idle_time)?;
-        Some(state.http1.remove(place).0)
+        let mut place = state.http1.len();
+        while let Some(before) = place.checked_sub(1) {
+            place = before;
+            let (http1, since) = state.http1.get(place)?;
+            if http1.sender.is_closed() {
+                state.http1.remove(place);
+            } else if http1.sender.is_ready() {
+                // Those below it are colder still.
+                return if since.elapsed() < self.idle_time { Some(state.http1.remove(place).0) } else { None };
+            }
+        }
+        None
     }
 
     /// The warmest h1 connection that is still ending its last exchange.
@@ -54,9 +64,7 @@ impl Pool {
 
     pub(super) fn put_http1(&self, http1: Http1) {
         if http1.reusable && !http1.sender.is_closed() {
-            let mut state = self.lock();
-            state.http1.retain(|(http1, _)| !http1.sender.is_closed());
-            state.http1.push((http1, Instant::now()));
+            self.lock().http1.push((http1, Instant::now())); // the closed among them go with `take_http1` and `sweep`
         }
     }
 
