@@ -64,8 +64,10 @@ pub struct Hop<'a> {
     pub trusted: bool,
     /// It came by TLS.
     pub secure: bool,
+    /// The address of `peer` as a value, where it was made before: a connection carries many requests.
+    pub peer_value: Option<&'a HeaderValue>,
     /// The effective host, as the client sent it.
-    pub host: Option<&'a str>,
+    pub host: Option<&'a HeaderValue>,
     /// Add `Forwarded` too.
     pub forwarded: bool,
 }
@@ -74,23 +76,28 @@ pub struct Hop<'a> {
 /// which scheme and for which host it asked, where a trusted peer has not said so already.
 pub fn set_forwarded(headers: &mut HeaderMap, hop: &Hop<'_>) {
     scrub(headers, hop.trusted);
-    if let Some(peer) = hop.peer {
-        append(headers, &FORWARDED_FOR, &peer.to_canonical().to_string());
+    match (hop.peer, hop.peer_value) {
+        (None, _) => {}
+        // The everyday case: nothing to append to, and the text is there already.
+        (Some(_), Some(value)) if !headers.contains_key(FORWARDED_FOR) => {
+            headers.insert(FORWARDED_FOR, value.clone());
+        }
+        (Some(peer), _) => append(headers, &FORWARDED_FOR, &peer.to_canonical().to_string()),
     }
     let proto = if hop.secure { "https" } else { "http" };
     if !headers.contains_key(FORWARDED_PROTO) {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
     }
-    let host = hop.host.and_then(|host| HeaderValue::from_str(host).ok());
-    if let (Some(host), false) = (host, headers.contains_key(FORWARDED_HOST)) {
-        headers.insert(FORWARDED_HOST, host);
+    if let (Some(host), false) = (hop.host, headers.contains_key(FORWARDED_HOST)) {
+        headers.insert(FORWARDED_HOST, host.clone());
     }
     if hop.forwarded {
+        let host = hop.host.map(|host| String::from_utf8_lossy(host.as_bytes()));
         // An element after an open quote would be read as part of it (RFC 7239 is no wiser): start anew.
         if headers.get_all(FORWARDED).iter().any(|line| !quotes_are_closed(line.as_bytes())) {
             headers.remove(FORWARDED);
         }
-        append(headers, &FORWARDED, &element(hop.peer, hop.host, proto));
+        append(headers, &FORWARDED, &element(hop.peer, host.as_deref(), proto));
     }
 }
 

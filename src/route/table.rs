@@ -15,11 +15,11 @@ use crate::headers::host_name;
 
 /// What a route is chosen by.
 #[derive(Clone, Copy, Debug)]
-pub struct Query<'a> {
+pub struct Query<'a, 'p> {
     /// The effective host; case, port and a dot at its end do not matter.
     pub host: Option<&'a str>,
     /// The path as it was sent.
-    pub path: &'a str,
+    pub path: &'p str,
     /// The method, as it is: `GET` in a route does not stand for `HEAD`.
     pub method: &'a Method,
     /// All fields.
@@ -61,7 +61,7 @@ impl Table {
 
     /// The route of a request; `None`: there is none. The error: the path is bad, or a lenient backend
     /// would see one that belongs to another route.
-    pub fn find<'a>(&self, query: &Query<'a>) -> Result<Option<Found<'a>>, PathError> {
+    pub fn find<'p>(&self, query: &Query<'_, 'p>) -> Result<Option<Found<'p>>, PathError> {
         let path = Normal::parse(query.path)?;
         if path.is_asterisk() {
             let route = self.any.default_route(query).cloned();
@@ -80,7 +80,7 @@ impl Table {
         Ok(Some(Found { route: Arc::clone(route), path }))
     }
 
-    fn select(&self, host: Option<&str>, path: &str, query: &Query<'_>) -> Option<&Arc<Route>> {
+    fn select(&self, host: Option<&str>, path: &str, query: &Query<'_, '_>) -> Option<&Arc<Route>> {
         let exact = host.and_then(|host| self.exact.get(host));
         let wildcard = || {
             let (label, suffix) = host?.split_once('.')?;
@@ -117,18 +117,18 @@ impl Paths {
         routes.sort_by_key(|route| Reverse(matchers(route)));
     }
 
-    fn select(&self, path: &str, query: &Query<'_>) -> Option<&Arc<Route>> {
+    fn select(&self, path: &str, query: &Query<'_, '_>) -> Option<&Arc<Route>> {
         accepting(self.exact.get(path), query)
             .or_else(|| borders(path, self.longest).find_map(|prefix| accepting(self.prefix.get(prefix), query)))
     }
 
     /// The route of `OPTIONS *`: it asks about no path, so a route for any.
-    fn default_route(&self, query: &Query<'_>) -> Option<&Arc<Route>> {
+    fn default_route(&self, query: &Query<'_, '_>) -> Option<&Arc<Route>> {
         accepting(self.prefix.get(""), query)
     }
 }
 
-fn accepting<'t>(routes: Option<&'t Vec<Arc<Route>>>, query: &Query<'_>) -> Option<&'t Arc<Route>> {
+fn accepting<'t>(routes: Option<&'t Vec<Arc<Route>>>, query: &Query<'_, '_>) -> Option<&'t Arc<Route>> {
     routes?.iter().find(|route| accepts(route, query))
 }
 
@@ -142,7 +142,7 @@ fn matchers(route: &Route) -> usize {
     usize::from(!route.methods.is_empty()) + route.headers.len()
 }
 
-fn accepts(route: &Route, query: &Query<'_>) -> bool {
+fn accepts(route: &Route, query: &Query<'_, '_>) -> bool {
     (route.methods.is_empty() || route.methods.contains(query.method))
         && route.headers.iter().all(|(name, wanted)| match wanted {
             None => query.headers.contains_key(name),

@@ -1,7 +1,7 @@
 //! What is asked of a backend in a handshake, over which version of HTTP, and what its word comes to.
 
 use http::header::HOST;
-use http::{Method, Request, Response, StatusCode, Uri, request};
+use http::{Method, Request, Response, StatusCode, request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
@@ -71,10 +71,10 @@ impl Asking<'_> {
     }
 
     async fn connect(&self, lease: &Lease) -> Result<Option<Connected>, Silence> {
-        let bad = |_| Silence::Nonsense(Failure::bad_gateway("the rewritten target is no target"));
+        let bad = || Silence::Nonsense(Failure::bad_gateway("the rewritten target is no target"));
         let mut request = Request::new(());
         *request.method_mut() = Method::CONNECT;
-        *request.uri_mut() = self.prepared.target.parse::<Uri>().map_err(bad)?;
+        *request.uri_mut() = self.prepared.target.to_uri().ok_or_else(bad)?;
         *request.headers_mut() = self.parts.headers.clone();
         Offer::fields_over_http2(request.headers_mut());
         request.headers_mut().insert(HOST, self.prepared.host_for(lease));
@@ -85,7 +85,7 @@ impl Asking<'_> {
     async fn converse(&self, mut stream: Stream, lease: &Lease) -> Result<Said, Silence> {
         let mut fields = self.parts.headers.clone();
         fields.insert(HOST, self.prepared.host_for(lease));
-        let offer = self.offer.request_head(&self.prepared.target, &mut fields, self.raw, self.key);
+        let offer = self.offer.request_head(self.prepared.target.as_str(), &mut fields, self.raw, self.key);
         stream.write_all(&offer).await.map_err(|error| Silence::broken(&error))?;
         stream.flush().await.map_err(|error| Silence::broken(&error))?;
         let heads = &self.world.settings.heads;

@@ -9,10 +9,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -31,7 +31,7 @@ const INFORMATIONAL_ANSWERS: usize = 100;
 /// What an upload tells those who wait for its answer.
 #[derive(Debug)]
 pub(super) struct Flow {
-    bytes: Arc<AtomicU64>,
+    bytes: AtomicU64,
     /// Milliseconds from `begun` to the last byte that moved.
     moved: AtomicU64,
     begun: Instant,
@@ -40,44 +40,51 @@ pub(super) struct Flow {
     /// The backend waits for bytes that the client has not sent (h1: on h2 both may well wait for the
     /// other, as gRPC does).
     owed: AtomicBool,
-    /// Given when the backend says 100.
-    pub(super) go_on: CancellationToken,
     informational: AtomicUsize,
-    flooded: Notify,
+    /// Who waits for the backend's answer.
+    waiter: AtomicWaker,
     answered: AtomicBool,
-    /// Given when the answer is over.
-    over: CancellationToken,
     /// It is not asked for before the backend has spoken.
     held: AtomicBool,
+    /// Of a body that is to be asked for: most requests have none, and pay nothing for it.
+    asking: Option<Asking>,
+}
+
+/// What opens the gate of a body, or shuts it for good.
+#[derive(Debug, Default)]
+struct Asking {
+    /// Given when the backend says 100.
+    go_on: CancellationToken,
+    /// Given when the answer is over.
+    over: CancellationToken,
 }
 
 impl Flow {
-    pub(super) fn new(bytes: Arc<AtomicU64>) -> Arc<Self> {
+    /// `begun`: when the request came. `expects`: the client waits to be asked for its body.
+    pub(super) fn new(begun: Instant, expects: bool) -> Arc<Self> {
         Arc::new(Self {
-            bytes,
+            bytes: AtomicU64::new(0),
             moved: AtomicU64::new(0),
-            begun: Instant::now(),
+            begun,
             too_large: false.into(),
             broken: false.into(),
             owed: false.into(),
-            go_on: CancellationToken::new(),
             informational: AtomicUsize::new(0),
-            flooded: Notify::new(),
+            waiter: AtomicWaker::new(),
             answered: false.into(),
-            over: CancellationToken::new(),
-            held: false.into(),
+            held: expects.into(),
+            asking: expects.then(Asking::default),
         })
     }
 
-    /// Completes when the upload has stood still for `time`, or has been over for as long.
-    pub(super) async fn stands_still(&self, time: Duration) {
-        loop {
-            let moved = self.begun + Duration::from_millis(self.moved.load(Ordering::Relaxed));
-            if moved.elapsed() >= time {
-                return;
-            }
-            tokio::time::sleep_until(moved + time).await;
-        }
+    /// How many bytes of it have come.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// When its last byte moved; at first, when the request came.
+    pub(super) fn last_moved(&self) -> Instant {
+        self.begun + Duration::from_millis(self.moved.load(Ordering::Relaxed))
     }
 
     /// The body went over the route's limit.
@@ -97,17 +104,19 @@ impl Flow {
 
     /// The backend gave an answer of 1xx.
     pub(super) fn informed(&self, status: StatusCode) {
-        if status == StatusCode::CONTINUE {
-            self.go_on.cancel();
+        if let (StatusCode::CONTINUE, Some(asking)) = (status, &self.asking) {
+            asking.go_on.cancel();
         }
         if self.informational.fetch_add(1, Ordering::Relaxed) == INFORMATIONAL_ANSWERS {
-            self.flooded.notify_one();
+            self.waiter.wake();
         }
     }
 
-    /// Completes when there have been too many of them.
-    pub(super) async fn is_flooded(&self) {
-        self.flooded.notified().await;
+    /// Whether there have been too many of them; who asks is woken when that comes true.
+    pub(super) fn poll_flooded(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.waiter.register(cx.waker());
+        let flooded = self.informational.load(Ordering::Relaxed) > INFORMATIONAL_ANSWERS;
+        if flooded { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// The final answer is here: a body that nobody has asked for yet is not asked for any more. Whether
@@ -118,19 +127,20 @@ impl Flow {
     }
 
     /// To be dropped when the answer is over.
-    pub(super) fn until_over(&self) -> DropGuard {
-        self.over.clone().drop_guard()
+    pub(super) fn until_over(&self) -> Option<DropGuard> {
+        self.asking.as_ref().map(|asking| asking.over.clone().drop_guard())
     }
 
     /// Completes when it is clear whether a client that expects a 100 is asked for its body.
     async fn is_asked_for(self: Arc<Self>) -> bool {
+        let Some(Asking { go_on, over }) = &self.asking else { return true };
         tokio::select! {
-            () = self.go_on.cancelled() => return true,
-            () = self.over.cancelled() => return false,
+            () = go_on.cancelled() => return true,
+            () = over.cancelled() => return false,
             () = sleep(EXPECT_TIME) => {}
         }
         if self.answered.load(Ordering::Relaxed) {
-            self.over.cancelled().await;
+            over.cancelled().await;
             return false;
         }
         true
@@ -186,9 +196,9 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    pub(super) fn new(incoming: ClientBody, flow: &Arc<Flow>, limit: Option<u64>, tap: Option<TapHandle>, expects: bool) -> Self {
-        flow.held.store(expects, Ordering::Relaxed);
-        let gate = expects.then(|| Box::pin(flow.clone().is_asked_for()) as Pin<Box<dyn Future<Output = bool> + Send>>);
+    pub(super) fn new(incoming: ClientBody, flow: &Arc<Flow>, limit: Option<u64>, tap: Option<TapHandle>) -> Self {
+        let gate =
+            flow.asking.is_some().then(|| Box::pin(flow.clone().is_asked_for()) as Pin<Box<dyn Future<Output = bool> + Send>>);
         Self { incoming, flow: flow.clone(), left: limit, tap, gate }
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -16,7 +16,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
 
 use super::body::{ClientBody, Reply};
+use super::clock::Rack;
 use super::exchange::{self, Begun, Outcome};
+use super::slot::Slot;
 use super::upgrade::{self, Client, Takeover};
 use super::{Entry, Settings, Times, http2, respond};
 use crate::listen::{Accepted, Permit};
@@ -27,6 +29,8 @@ use crate::tls::{AcceptError, Alpn, Hello};
 pub(super) struct Connection {
     pub(super) entry: Arc<Entry>,
     pub(super) peer: Peer,
+    /// Its address as a field's value: for `X-Forwarded-For`.
+    pub(super) peer_value: Option<HeaderValue>,
     pub(super) secure: bool,
     /// The hold on the input of h1; `None` on h2.
     pub(super) tap: Option<TapHandle>,
@@ -39,6 +43,8 @@ pub(super) struct Connection {
     pub(super) cut: std::sync::atomic::AtomicBool,
     /// Set by an exchange that wants the connection for a tunnel.
     takeover: Mutex<Option<Box<Takeover>>>,
+    /// The timer of answers.
+    pub(super) rack: Rack,
 }
 
 impl Connection {
@@ -46,6 +52,7 @@ impl Connection {
         Arc::new(Self {
             entry: entry.clone(),
             peer,
+            peer_value: peer.ip_address().and_then(|address| HeaderValue::try_from(address.to_canonical().to_string()).ok()),
             secure,
             tap,
             exchanges: AtomicUsize::new(0),
@@ -53,6 +60,7 @@ impl Connection {
             used: AtomicU64::new(0),
             cut: false.into(),
             takeover: Mutex::new(None),
+            rack: Rack::default(),
         })
     }
 
@@ -146,18 +154,26 @@ async fn serve_http1(
     if settings.heads.count != 100 {
         builder.max_headers(settings.heads.count); // hyper's default needs no heap
     }
+    let slot = Slot::new();
     // The service begins in the call itself, before hyper can read on: the tap has to know.
     let service = service_fn(|request: Request<Incoming>| {
         let begun = exchange::begin(&connection, request.map(ClientBody::Http1));
-        Box::pin(exchange(connection.clone(), begun)) // `poll_without_shutdown` wants it unpinned
+        slot.place(exchange(connection.clone(), begun)) // `poll_without_shutdown` wants it unpinned
     });
     let mut http = builder.serve_connection(TokioIo::new(tap), service);
     let end = {
-        let mut draining = pin!(entry.shared.shutdown.draining());
-        let mut ended = pin!(entry.shared.shutdown.ended());
-        let mut told = false;
+        let shutdown = &entry.shared.shutdown;
+        let mut draining = pin!(shutdown.draining());
+        let mut ended = pin!(shutdown.ended());
+        let (mut told, mut listens) = (false, false);
         poll_fn(|cx| {
-            if !told && draining.as_mut().poll(cx).is_ready() {
+            // The futures wake this task, which has one waker all its life: after the first turn a look is enough.
+            if !listens {
+                listens = true;
+                // A future that is over already is seen by the look as well.
+                let _: (Poll<()>, Poll<()>) = (draining.as_mut().poll(cx), ended.as_mut().poll(cx));
+            }
+            if !told && shutdown.is_draining() {
                 told = true;
                 Pin::new(&mut http).graceful_shutdown();
             }
@@ -167,7 +183,7 @@ async fn serve_http1(
             if let Some(takeover) = connection.taken_over() {
                 return Poll::Ready(End::Tunnel(takeover));
             }
-            ended.as_mut().poll(cx).map(|()| End::Http(Ok(())))
+            if shutdown.has_ended() { Poll::Ready(End::Http(Ok(()))) } else { Poll::Pending }
         })
         .await
     };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::header::{EXPECT, LOCATION, UPGRADE};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, request};
 use http_body::Body as _;
 
@@ -85,8 +86,9 @@ async fn route(connection: &Arc<Connection>, world: &Arc<World>, begun: Begun) -
     let shared = &connection.entry.shared;
     let host = laws::host(&parts);
     let client = laws::client(connection, world, &parts.headers);
-    let shown_host = host.as_ref().ok().and_then(Option::as_ref).map(laws::text).unwrap_or_default();
-    let mut record = Record::new(shared, client, parts.method.clone(), shown_host, parts.uri.path().to_owned());
+    let shown_host = host.as_ref().ok().and_then(Clone::clone);
+    let sent = parts.uri.path_and_query().cloned();
+    let mut record = Record::new(shared, client, parts.method.clone(), shown_host, sent.clone());
     let host = match host {
         Ok(host) => host,
         Err(bad) => return Outcome::Answer(respond::failure(bad.into(), record, alive)),
@@ -94,15 +96,16 @@ async fn route(connection: &Arc<Connection>, world: &Arc<World>, begun: Begun) -
     if let Some(port) = connection.entry.redirect_https {
         return Outcome::Answer(redirect_https(port, host.as_ref(), &parts, asks, record, alive));
     }
-    let host_text = host.as_ref().map(laws::text);
-    let query =
-        Query { host: host_text.as_deref(), path: parts.uri.path(), method: laws::method(&parts), headers: &parts.headers };
+    // Kept apart from `host`, which moves on: a clone shares the bytes.
+    let named = host.clone();
+    let host_text = named.as_ref().map(laws::lossy);
+    let sent_path = sent.as_ref().map_or("", PathAndQuery::path);
+    let query = Query { host: host_text.as_deref(), path: sent_path, method: laws::method(&parts), headers: &parts.headers };
     let Found { route, path } = match world.routes.find(&query) {
         Ok(Some(found)) => found,
         Ok(None) => return Outcome::Answer(respond::failure(Failure::no_route(), record, alive)),
         Err(error) => return Outcome::Answer(respond::failure(error.into(), record, alive)),
     };
-    let path = path.into_owned();
     record.route = Some(route.name.clone());
     let mut answer = match &route.action {
         Action::Forward(forward) => match offer(&parts, forward) {

@@ -1,22 +1,28 @@
 //! Ordinary HTTP: to a server and back, streamed both ways.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING};
-use http::{Method, Request, Response, StatusCode, Uri, Version, request};
+use http::{Method, Request, Response, StatusCode, Version, request};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio_util::sync::DropGuard;
 
 use super::World;
 use super::body::{Alive, ClientBody, Flow, Reply, Source, Upload};
+use super::clock::Rack;
 use super::connection::Connection;
 use super::exchange::BodySettled;
 use super::laws::{self, Prepared};
 use super::record::Record;
 use super::respond::{self, Failure};
+use super::spelling;
 use crate::headers::{self, check_response};
+use crate::net::TapHandle;
 use crate::route::{Forward, Normal, Route};
 use crate::upstream::{AnswerBody, Backend, Connection as ToBackend, Lease, RequestBody, SendError, no_body};
 
@@ -24,7 +30,7 @@ use crate::upstream::{AnswerBody, Backend, Connection as ToBackend, Lease, Reque
 pub(super) struct Job<'a> {
     pub(super) route: &'a Arc<Route>,
     pub(super) forward: &'a Forward,
-    pub(super) path: &'a Normal<'static>,
+    pub(super) path: &'a Normal<'a>,
     pub(super) host: Option<HeaderValue>,
     pub(super) parts: request::Parts,
     pub(super) body: ClientBody,
@@ -43,14 +49,29 @@ pub(super) async fn forward(connection: &Arc<Connection>, world: &World, job: Jo
         return respond::failure(Failure::too_large(), record, alive);
     }
     let version = parts.version;
+    let has_body = !body.is_end_stream();
     let prepared = laws::request(connection, world, route, forward, path, host, &mut parts);
-    let flow = Flow::new(record.bytes_in.clone());
+    let expects = has_body
+        && version != Version::HTTP_10
+        && parts.headers.get(EXPECT).is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let flow = Flow::new(record.started, expects);
+    record.upload = has_body.then(|| flow.clone());
     let body = upload(connection, forward, &flow, &mut parts, body, version);
     let cookie = backend.sticky_cookie().and_then(|name| headers::cookie(&prepared.cookies, name).map(str::to_owned));
-    let job = Sending { backend, prepared: &prepared, flow: &flow, answer_time: forward.answer_time };
+    let (rack, answer_time) = (&connection.rack, forward.answer_time);
+    let again = || {
+        let head = connection.tap.as_ref()?.served()?;
+        let mut parts = spelling::parse(head.into(), world.settings.heads.count)?;
+        laws::request(connection, world, route, forward, path, prepared.host.clone(), &mut parts);
+        no_expectation_of_http_10(&mut parts, version);
+        Some(Request::from_parts(parts, no_body()))
+    };
+    let can_again = connection.tap.as_ref().is_some_and(TapHandle::has_served);
+    let again: Option<&Again<'_>> = can_again.then_some(&again);
+    let job = Sending { backend, prepared: &prepared, flow: &flow, rack, answer_time, again };
     let outcome = job.send(cookie.as_deref(), parts, body, &mut record).await;
     let unasked = flow.answered();
-    let upload = Some(flow.until_over());
+    let upload = flow.until_over();
     let mut answer = match outcome {
         Ok((response, lease)) => {
             let cookie = cookie.as_deref();
@@ -62,7 +83,9 @@ pub(super) async fn forward(connection: &Arc<Connection>, world: &World, job: Jo
     if unasked && version <= Version::HTTP_11 {
         respond::close_after(answer.headers_mut());
     }
-    answer.extensions_mut().insert(BodySettled);
+    if has_body {
+        answer.extensions_mut().insert(BodySettled);
+    }
     answer
 }
 
@@ -74,9 +97,7 @@ fn upload(
     body: ClientBody,
     version: Version,
 ) -> RequestBody {
-    if version == Version::HTTP_10 {
-        parts.headers.remove(EXPECT); // RFC 9110 section 10.1.1
-    }
+    no_expectation_of_http_10(parts, version);
     if body.is_end_stream() {
         return no_body();
     }
@@ -84,16 +105,28 @@ fn upload(
         // hyper sends a body of unknown length with GET and HEAD only where it is told to.
         parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    let expects = parts.headers.get(EXPECT).is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    Upload::new(body, flow, forward.max_body, connection.tap.clone(), expects).boxed_unsync()
+    Upload::new(body, flow, forward.max_body, connection.tap.clone()).boxed_unsync()
 }
+
+/// RFC 9110 section 10.1.1.
+fn no_expectation_of_http_10(parts: &mut request::Parts, version: Version) {
+    if version == Version::HTTP_10 {
+        parts.headers.remove(EXPECT);
+    }
+}
+
+/// Makes the request at hand once more, by the law, from its head as it came.
+type Again<'a> = dyn Fn() -> Option<Request<RequestBody>> + Sync + 'a;
 
 /// A request on its way through the servers of a backend.
 struct Sending<'a> {
     backend: &'a Backend,
     prepared: &'a Prepared,
     flow: &'a Arc<Flow>,
+    rack: &'a Rack,
     answer_time: Duration,
+    /// Where its head is still there; else it is copied before it goes.
+    again: Option<&'a Again<'a>>,
 }
 
 impl Sending<'_> {
@@ -110,7 +143,7 @@ impl Sending<'_> {
         let repeatable = body.is_end_stream() && is_idempotent(&parts.method);
         let mut request = Request::from_parts(parts, body);
         *request.uri_mut() =
-            self.prepared.target.parse::<Uri>().map_err(|_| Failure::bad_gateway("the rewritten target is no target"))?;
+            self.prepared.target.to_uri().ok_or_else(|| Failure::bad_gateway("the rewritten target is no target"))?;
         let mut tried: Vec<Lease> = Vec::new();
         let mut fresh = false;
         let mut last = Failure::bad_gateway("the backend has no server");
@@ -127,7 +160,8 @@ impl Sending<'_> {
                 }
             };
             let others = self.backend.server_count() > tried.len() + 1;
-            let spare = (repeatable && (connection.is_reused() || others)).then(|| copy_of(&request));
+            let may_repeat = repeatable && (connection.is_reused() || others);
+            let spare = (may_repeat && self.again.is_none()).then(|| copy_of(&request));
             request.headers_mut().insert(HOST, self.prepared.host_for(&lease));
             let shared = connection.http2_number();
             let answer = self.exchange(connection, request).await;
@@ -146,7 +180,9 @@ impl Sending<'_> {
             }
             last = Failure::sending(&error);
             let reused = error.reused;
-            let Some(again) = error.unsent.or(spare.filter(|_| is_early_close(&error.error))) else { return Err(last) };
+            let repeat = may_repeat && is_early_close(&error.error);
+            let again = || if repeat { spare.or_else(|| self.again_to_target()) } else { None };
+            let Some(again) = error.unsent.or_else(again) else { return Err(last) };
             request = again;
             if reused && !fresh {
                 fresh = true; // the same server, on a connection that nobody has closed yet
@@ -159,6 +195,12 @@ impl Sending<'_> {
         Err(last)
     }
 
+    fn again_to_target(&self) -> Option<Request<RequestBody>> {
+        let mut request = self.again?()?;
+        *request.uri_mut() = self.prepared.target.to_uri()?;
+        Some(request)
+    }
+
     /// One attempt. The outer error is final.
     async fn exchange(
         &self,
@@ -167,13 +209,20 @@ impl Sending<'_> {
     ) -> Result<Result<Response<AnswerBody>, SendError>, Failure> {
         let flow = self.flow.clone();
         hyper::ext::on_informational(&mut request, move |answer| flow.informed(answer.status()));
-        tokio::select! {
-            answer = connection.send(request, self.prepared.te_trailers) => Ok(answer),
-            () = self.flow.is_flooded() => Err(Failure::bad_gateway("it sent informational answers without an end")),
-            () = self.flow.stands_still(self.answer_time) => {
-                Err(if self.flow.is_owed() { Failure::late_body() } else { Failure::silent("it sent no answer in time") })
+        let mut sent = pin!(connection.send(request, self.prepared.te_trailers));
+        let mut clock = self.rack.lend(self.flow, self.answer_time);
+        poll_fn(|cx| {
+            if let Poll::Ready(answer) = sent.as_mut().poll(cx) {
+                return Poll::Ready(Ok(answer));
             }
-        }
+            if self.flow.poll_flooded(cx).is_ready() {
+                return Poll::Ready(Err(Failure::bad_gateway("it sent informational answers without an end")));
+            }
+            clock.poll(cx).map(|()| {
+                Err(if self.flow.is_owed() { Failure::late_body() } else { Failure::silent("it sent no answer in time") })
+            })
+        })
+        .await
     }
 }
 

@@ -1,15 +1,20 @@
 //! The law of headers, applied: what `headers` and `route` decide, put together for one exchange.
 
+use std::borrow::Cow;
+use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::{CONNECTION, HOST, LOCATION, SET_COOKIE, UPGRADE};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, request};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, request};
 
 use super::connection::Connection;
 use super::forward::Answered;
 use super::respond::Failure;
 use super::{Settings, World};
 use crate::headers::{self, BadRequest, Hop, Trust};
+use crate::net::Peer;
 use crate::route::{Forward, HostHeader, Normal, PathPattern, Route, rewrite_target};
 use crate::upstream::{Backend, Lease};
 
@@ -17,7 +22,7 @@ use crate::upstream::{Backend, Lease};
 #[derive(Debug)]
 pub(super) struct Prepared {
     /// Path and query.
-    pub(super) target: String,
+    pub(super) target: Target,
     /// The client takes trailers.
     pub(super) te_trailers: bool,
     /// The client's cookie lines.
@@ -36,9 +41,65 @@ impl Prepared {
     }
 }
 
+/// The target toward a backend.
+#[derive(Debug)]
+pub(super) enum Target {
+    /// As the client sent it: its own bytes, and parsed already.
+    Sent(PathAndQuery),
+    /// Made anew.
+    Made(String),
+}
+
+impl Target {
+    fn of(uri: &Uri) -> Self {
+        match (headers::origin_target(uri), uri.path_and_query()) {
+            (Cow::Borrowed(text), Some(sent)) if text == sent.as_str() => Self::Sent(sent.clone()),
+            (text, _) => Self::Made(text.into_owned()),
+        }
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        match self {
+            Self::Sent(sent) => sent.as_str(),
+            Self::Made(text) => text,
+        }
+    }
+
+    /// In origin form; `None` where a rewrite has made no target of it.
+    pub(super) fn to_uri(&self) -> Option<Uri> {
+        match self {
+            Self::Sent(sent) => Some(sent.clone().into()),
+            Self::Made(text) => text.parse().ok(),
+        }
+    }
+}
+
+/// Who the client is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Client {
+    /// The peer itself.
+    Peer(Peer),
+    /// One that a trusted proxy names.
+    Named(IpAddr),
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Peer(peer) => peer.fmt(f),
+            Self::Named(address) => address.fmt(f),
+        }
+    }
+}
+
 /// A field's value as text; bytes that are no UTF-8 are replaced. For the log and for comparing names.
 pub(super) fn text(value: &HeaderValue) -> String {
-    String::from_utf8_lossy(value.as_bytes()).into_owned()
+    lossy(value).into_owned()
+}
+
+/// The same on loan, where it is text already.
+pub(super) fn lossy(value: &HeaderValue) -> Cow<'_, str> {
+    String::from_utf8_lossy(value.as_bytes())
 }
 
 /// The `:protocol` of an extended CONNECT.
@@ -55,6 +116,9 @@ pub(super) fn method(parts: &request::Parts) -> &Method {
 /// The host a request is for, once its form is checked: of the target where that has one, else `Host`.
 pub(super) fn host(parts: &request::Parts) -> Result<Option<HeaderValue>, BadRequest> {
     headers::check_request(method(parts), &parts.uri, parts.version, &parts.headers)?;
+    if parts.uri.authority().is_none() {
+        return Ok(parts.headers.get(HOST).cloned()); // the client's own bytes: nothing is copied
+    }
     let host = headers::effective_host(&parts.uri, &parts.headers);
     Ok(host.and_then(|host| HeaderValue::from_str(host).ok()))
 }
@@ -64,11 +128,11 @@ fn trust(settings: &Settings) -> Trust<'_> {
 }
 
 /// The client's address for the log: where the peer is a trusted proxy, the one that it names.
-pub(super) fn client(connection: &Connection, world: &World, fields: &HeaderMap) -> String {
+pub(super) fn client(connection: &Connection, world: &World, fields: &HeaderMap) -> Client {
     let peer = connection.peer;
     match headers::client_address(peer.ip_address(), fields, &trust(&world.settings)) {
-        Some(address) if Some(address) != peer.ip_address() => address.to_string(),
-        _ => peer.to_string(),
+        Some(address) if Some(address) != peer.ip_address() => Client::Named(address),
+        _ => Client::Peer(peer),
     }
 }
 
@@ -95,12 +159,12 @@ pub(super) fn request(
     }
     let stripped = headers::strip_request(fields);
     let peer = connection.peer.ip_address();
-    let host_text = host.as_ref().map(text);
     let hop = Hop {
         peer,
+        peer_value: connection.peer_value.as_ref(),
         trusted: trust(&world.settings).holds_for(peer),
         secure: connection.secure,
-        host: host_text.as_deref(),
+        host: host.as_ref(),
         forwarded: forward.forwarded,
     };
     headers::set_forwarded(fields, &hop);
@@ -112,8 +176,8 @@ pub(super) fn request(
         HostHeader::Set(value) => Some(value.clone()),
     };
     let target = match prefixes(route, forward) {
-        Some((prefix, replacement)) => rewrite_target(path, parts.uri.query(), prefix, replacement),
-        None => headers::origin_target(&parts.uri).into_owned(),
+        Some((prefix, replacement)) => Target::Made(rewrite_target(path, parts.uri.query(), prefix, replacement)),
+        None => Target::of(&parts.uri),
     };
     Prepared { target, te_trailers: stripped.te_trailers, cookies, host, sent_host }
 }

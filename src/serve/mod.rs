@@ -6,6 +6,7 @@
 mod accept;
 mod ask;
 mod body;
+mod clock;
 mod connection;
 mod exchange;
 mod forward;
@@ -14,6 +15,7 @@ mod laws;
 mod record;
 mod respond;
 mod settings;
+mod slot;
 mod spelling;
 mod upgrade;
 

@@ -2,12 +2,15 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use http::{Method, StatusCode, Version};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, StatusCode, Version};
+use tokio::time::Instant;
 
 use super::Shared;
+use super::body::Flow;
+use super::laws::{self, Client};
 use crate::base::RequestId;
 use crate::frame::{Close, Opaque};
 use crate::session::Session;
@@ -35,16 +38,18 @@ impl fmt::Display for Fault {
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) id: RequestId,
-    pub(super) client: String,
-    pub(super) host: String,
+    pub(super) client: Client,
+    pub(super) started: Instant,
     pub(super) route: Option<Arc<str>>,
     pub(super) server: Option<Arc<str>>,
     pub(super) status: Option<StatusCode>,
-    pub(super) bytes_in: Arc<AtomicU64>,
+    /// What counts the bytes of its body.
+    pub(super) upload: Option<Arc<Flow>>,
     pub(super) bytes_out: u64,
+    // As they came, and made text where a record is written: most proxies write none.
     method: Method,
-    path: String,
-    started: Instant,
+    host: Option<HeaderValue>,
+    target: Option<PathAndQuery>,
     fault: Option<(Fault, String)>,
     shared: Arc<Shared>,
     /// It became a tunnel, which has records of its own.
@@ -52,19 +57,25 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(shared: &Arc<Shared>, client: String, method: Method, host: String, path: String) -> Self {
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        client: Client,
+        method: Method,
+        host: Option<HeaderValue>,
+        target: Option<PathAndQuery>,
+    ) -> Self {
         Self {
             id: RequestId::next(),
             client,
-            host,
+            started: Instant::now(),
             route: None,
             server: None,
             status: None,
-            bytes_in: Arc::default(),
+            upload: None,
             bytes_out: 0,
             method,
-            path,
-            started: Instant::now(),
+            host,
+            target,
             fault: None,
             shared: shared.clone(),
             silent: false,
@@ -113,15 +124,15 @@ impl Drop for Record {
         tracing::info!(
             target: "spliceway::records",
             id = %self.id,
-            client = self.client,
+            client = %self.client,
             method = %self.method,
-            host = self.host,
-            path = self.path,
+            host = self.host.as_ref().map(laws::text).unwrap_or_default(),
+            path = self.target.as_ref().map_or("", PathAndQuery::path),
             route = self.route.as_deref(),
             backend = self.server.as_deref(),
             status = self.status.map_or(499, |status| status.as_u16()), // 499: nginx's word for a client gone
             seconds = self.started.elapsed().as_secs_f64(),
-            bytes_in = self.bytes_in.load(Ordering::Relaxed),
+            bytes_in = self.upload.as_ref().map_or(0, |flow| flow.bytes()),
             bytes_out = self.bytes_out,
             fault = self.fault.as_ref().map(|(fault, _)| tracing::field::display(fault)),
             why = self.fault.as_ref().map(|(_, why)| why.as_str()),
@@ -130,16 +141,16 @@ impl Drop for Record {
     }
 }
 
-/// The record at the open of a tunnel. `client`: who that is, where it is not the peer.
+/// The record at the open of a tunnel.
 /// `version`: what the client asked in; over HTTP/2 by `:protocol` (RFC 8441).
-pub(super) fn opened(shared: &Shared, session: &Session, id: RequestId, client: Option<&str>, version: Version) {
+pub(super) fn opened(shared: &Shared, session: &Session, id: RequestId, client: Client, version: Version) {
     shared.counters.tunnels.add();
     if shared.records {
         tracing::info!(
             target: "spliceway::records",
             session = %session.id,
             id = %id,
-            client = client.map_or_else(|| session.client.to_string(), ToOwned::to_owned),
+            client = %client,
             route = &*session.route,
             backend = &*session.server,
             version = ?version,
@@ -150,7 +161,7 @@ pub(super) fn opened(shared: &Shared, session: &Session, id: RequestId, client: 
 }
 
 /// The record at its close. Fields without a value are left out: most tunnels end without most of them.
-pub(super) fn closed(shared: &Shared, session: &Session, client: Option<&str>, report: &Report) {
+pub(super) fn closed(shared: &Shared, session: &Session, client: Client, report: &Report) {
     if !shared.records {
         return;
     }
@@ -165,7 +176,7 @@ pub(super) fn closed(shared: &Shared, session: &Session, client: Option<&str>, r
     tracing::info!(
         target: "spliceway::records",
         session = %session.id,
-        client = client.map_or_else(|| session.client.to_string(), ToOwned::to_owned),
+        client = %client,
         route = &*session.route,
         backend = &*session.server,
         seconds = session.opened.elapsed().as_secs_f64(),

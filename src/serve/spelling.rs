@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{Extensions, Request, Response};
+use http::{Extensions, Request, Response, request};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -26,28 +26,31 @@ const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\nSec-WebSocket-Version: 13\r\n
 /// To be put into the extensions of an answer.
 pub(super) fn canonical() -> &'static Extensions {
     static PARSED: OnceLock<Extensions> = OnceLock::new();
-    PARSED.get_or_init(|| {
-        let parsed = RefCell::new(Extensions::new());
-        let service = service_fn(|request: Request<Incoming>| {
-            parsed.replace(request.into_parts().0.extensions);
-            async { Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())) }
-        });
-        // The first poll parses all there is and calls the service; how it goes on does not matter.
-        drop(http1::Builder::new().preserve_header_case(true).serve_connection(Canned(HEAD), service).now_or_never());
-        parsed.into_inner()
-    })
+    PARSED.get_or_init(|| parse(Bytes::from_static(HEAD), 100).map(|parts| parts.extensions).unwrap_or_default())
 }
 
-/// Input from a constant, then the end; output to nowhere.
-struct Canned(&'static [u8]);
+/// What hyper makes of a head of at most so many `lines`, the spelling of its names among the extensions. `None`: it
+/// takes it for none.
+pub(super) fn parse(head: Bytes, lines: usize) -> Option<request::Parts> {
+    let parsed = RefCell::new(None);
+    let service = service_fn(|request: Request<Incoming>| {
+        parsed.replace(Some(request.into_parts().0));
+        async { Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.preserve_header_case(true).max_headers(lines).max_buf_size(head.len().max(64 << 10)); // 8 KiB is its least
+    // The first poll parses all there is and calls the service; how it goes on does not matter.
+    drop(builder.serve_connection(Canned(head), service).now_or_never());
+    parsed.into_inner()
+}
+
+/// Input from memory, then the end; output to nowhere.
+struct Canned(Bytes);
 
 impl Read for Canned {
     fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let n = self.0.len().min(buf.remaining());
-        if let Some((now, later)) = self.0.split_at_checked(n) {
-            buf.put_slice(now);
-            self.0 = later;
-        }
+        buf.put_slice(&self.0.split_to(n));
         Poll::Ready(Ok(()))
     }
 }
@@ -68,10 +71,19 @@ impl Write for Canned {
 
 #[cfg(test)]
 mod tests {
-    use super::canonical;
+    use super::{canonical, parse};
 
     #[test]
     fn a_map_of_names_was_made() {
         assert!(!canonical().is_empty());
+    }
+
+    #[test]
+    fn a_head_of_any_size_is_read_again_as_it_was_and_what_is_none_is_not() {
+        let head = format!("GET /a HTTP/1.1\r\nHoSt: x\r\nX-Long: {}\r\n\r\n", "y".repeat(200_000));
+        let parts = parse(head.into(), 100).unwrap();
+        assert_eq!((parts.uri.path(), parts.headers.len()), ("/a", 2));
+        assert!(!parts.extensions.is_empty());
+        assert!(parse("GET /a HTTP/1.1\r\nHost: x\r\n".into(), 100).is_none());
     }
 }

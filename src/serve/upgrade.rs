@@ -3,6 +3,7 @@
 //! Nothing is promised to the client before the backend has truly agreed; what the backend says
 //! instead of 101 is ordinary HTTP.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ use crate::upstream::Lease;
 pub(super) struct Ask<'a> {
     pub(super) route: &'a Arc<Route>,
     pub(super) forward: &'a Forward,
-    pub(super) path: &'a Normal<'static>,
+    pub(super) path: &'a Normal<'a>,
     pub(super) host: Option<HeaderValue>,
     pub(super) parts: request::Parts,
     pub(super) offer: Offer,
@@ -50,7 +51,7 @@ pub(super) struct Takeover {
     lease: Lease,
     place: Place,
     id: RequestId,
-    client: Option<Box<str>>,
+    client: laws::Client,
     settings: Arc<tunnel::Settings>,
     framing: Framing,
 }
@@ -81,8 +82,8 @@ enum Capacity {
 pub struct Guest {
     shared: Arc<Shared>,
     place: Place,
-    /// Who the client is, where that is not the peer: behind a proxy that is trusted.
-    client: Option<Box<str>>,
+    /// Who the client is, where that is not the peer: boxed, as it seldom is.
+    named: Option<Box<IpAddr>>,
     lease: Lease,
     capacity: Capacity,
     /// The drain waits for it.
@@ -95,15 +96,22 @@ impl std::fmt::Debug for Guest {
     }
 }
 
+impl Guest {
+    fn client(&self) -> laws::Client {
+        self.named.as_deref().map_or(laws::Client::Peer(self.place.session().client), |address| laws::Client::Named(*address))
+    }
+}
+
 impl Owner for Guest {
     fn traffic(&self) -> &Traffic {
         &self.place.session().traffic
     }
 
     fn over(self, report: Report) {
-        let Self { shared, place, client, lease, capacity, hold } = self;
+        let client = self.client();
+        let Self { shared, place, lease, capacity, hold, .. } = self;
         drop((lease, capacity)); // held until here: capacity returns with the last byte, and before the record says so
-        record::closed(&shared, place.session(), client.as_deref(), &report);
+        record::closed(&shared, place.session(), client, &report);
         drop((place, hold));
     }
 }
@@ -153,9 +161,8 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
     } else {
         Opening::Http1(agreement.response_head(offer.key().map(HeaderValue::as_bytes)))
     };
-    let client = Some(std::mem::take(&mut record.client)).filter(|client| *client != connection.peer.to_string()).map(Into::into);
     let settings = world.tunnels.get(forward.tunnel.0).cloned().unwrap_or_default();
-    let takeover = Takeover { opening, backend: stream, lease, place, id: record.id, client, settings, framing };
+    let takeover = Takeover { opening, backend: stream, lease, place, id: record.id, client: record.client, settings, framing };
     Outcome::Tunnel(Box::new(takeover), alive)
 }
 
@@ -164,14 +171,15 @@ pub(super) async fn tunnel(shared: Arc<Shared>, takeover: Box<Takeover>, on: Cli
     let Takeover { opening, backend, lease, place, id, client, settings, framing } = *takeover;
     let session = place.session();
     let version = if matches!(opening, Opening::Http2(_)) { Version::HTTP_2 } else { Version::HTTP_11 };
-    record::opened(&shared, session, id, client.as_deref(), version);
+    record::opened(&shared, session, id, client, version);
     let Some((stream, capacity)) = open(on, opening).await else {
         drop(lease);
-        return record::closed(&shared, session, client.as_deref(), &Report::unused(Ended::by(By::Client, How::Reset)));
+        return record::closed(&shared, session, client, &Report::unused(Ended::by(By::Client, How::Reset)));
     };
     let tunnel = Tunnel::between(stream.into_record_layer(), backend.into_record_layer(), settings, framing, linger);
     let hold = shared.tasks.hold();
-    let guest = Guest { shared: shared.clone(), place, client, lease, capacity, hold };
+    let named = if let laws::Client::Named(address) = client { Some(Box::new(address)) } else { None };
+    let guest = Guest { shared: shared.clone(), place, named, lease, capacity, hold };
     let (tunnel, guest) = match &shared.engines {
         Some(engines) => match engines.adopt(tunnel, guest, base::worker()) {
             Ok(()) => return,

@@ -19,7 +19,8 @@ fn ip(text: &str) -> Option<IpAddr> {
 }
 
 fn hop(peer: &str, trusted: bool) -> Hop<'_> {
-    Hop { peer: ip(peer), trusted, secure: false, host: Some("a.example"), forwarded: false }
+    static HOST: HeaderValue = HeaderValue::from_static("a.example");
+    Hop { peer: ip(peer), peer_value: None, trusted, secure: false, host: Some(&HOST), forwarded: false }
 }
 
 fn client(peer: Option<IpAddr>, lines: &[&str]) -> Option<IpAddr> {
@@ -125,10 +126,23 @@ fn forwarded_is_quoted_as_rfc_7239_says() {
         headers.get(FORWARDED).unwrap().to_str().unwrap().to_owned()
     };
     assert_eq!(said(hop("192.0.2.1", false)), "for=192.0.2.1;host=a.example;proto=http");
-    let secure = Hop { secure: true, host: Some("a:81"), ..hop("2001:db8::1", false) };
+    let host = HeaderValue::from_static("a:81");
+    let secure = Hop { secure: true, host: Some(&host), ..hop("2001:db8::1", false) };
     assert_eq!(said(secure), "for=\"[2001:db8::1]\";host=\"a:81\";proto=https");
     assert_eq!(said(Hop { peer: None, host: None, ..hop("::1", false) }), "for=unknown;proto=http");
-    assert_eq!(said(Hop { host: Some(r#"a"\"#), ..hop("::ffff:192.0.2.1", false) }), r#"for=192.0.2.1;host="a\"\\";proto=http"#);
+    let odd = HeaderValue::from_static(r#"a"\"#);
+    assert_eq!(said(Hop { host: Some(&odd), ..hop("::ffff:192.0.2.1", false) }), r#"for=192.0.2.1;host="a\"\\";proto=http"#);
+}
+
+#[test]
+fn an_address_made_before_stands_alone_or_behind_those_that_are_there() {
+    let made = HeaderValue::from_static("10.0.0.1");
+    for (lines, line) in [(&[][..], "10.0.0.1"), (&["192.0.2.7"], "192.0.2.7, 10.0.0.1"), (&[""], "10.0.0.1")] {
+        let lines: Vec<(&str, &str)> = lines.iter().map(|line| ("x-forwarded-for", *line)).collect();
+        let mut headers = head(&lines);
+        set_forwarded(&mut headers, &Hop { peer_value: Some(&made), ..hop("10.0.0.1", true) });
+        assert_eq!(headers.get_all(FORWARDED_FOR).iter().collect::<Vec<_>>(), [line]);
+    }
 }
 
 #[test]
