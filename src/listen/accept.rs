@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::bind::Sharing;
 use super::unix::SocketFile;
 use super::{Address, BindError, Settings, bind, unix};
-use crate::net::{self, Peer, Socket};
+use crate::net::{Peer, Socket};
 
 /// The wait after the first failed accept, and the most it grows to. When files run out, one is free again
 /// as soon as any connection ends, so a second is long enough to be cheap and short enough to go unseen.
@@ -110,10 +110,7 @@ impl Listener {
         let mut wait = BACK_OFF.0;
         loop {
             match self.accept_one().await {
-                Ok((socket, peer)) => {
-                    net::tune(&socket);
-                    return Accepted { socket, peer, permit };
-                }
+                Ok((socket, peer)) => return Accepted { socket, peer, permit },
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     self.complain(&error, wait);

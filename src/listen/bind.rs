@@ -7,6 +7,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
 use super::BindError;
+use crate::net;
 
 /// The length asked for the kernel's queue of connections that wait to be accepted; it takes no more than
 /// `net.core.somaxconn`, whose default is this very number since Linux 5.4.
@@ -40,6 +41,7 @@ pub(super) fn tcp(address: SocketAddr, ipv6_only: bool, sharing: Sharing) -> Res
     if sharing == Sharing::Further {
         share()?;
     }
+    net::tune(&socket); // what it accepts inherits that
     socket.bind(&address.into()).map_err(failed("binding"))?;
     if sharing == Sharing::First {
         // Only now: bound with it, it would share the port with another process of this user without a word.

@@ -50,6 +50,20 @@ async fn a_client_is_accepted_with_its_address_and_without_delay() {
     assert_eq!(&got, b"hi");
 }
 
+/// Set on the listener, they are Linux's to pass on: if it ever does not, vanished clients are noticed by nobody.
+#[tokio::test]
+async fn what_is_accepted_has_the_options_of_a_connection_of_ours() {
+    let listener = Listener::bind(&loopback()).unwrap();
+    let _client = TcpStream::connect(ip_of(&listener)).await.unwrap();
+    let accepted = listener.accept().await;
+    let Socket::Tcp(tcp) = &accepted.socket else { panic!("not TCP") };
+    let tcp = socket2::SockRef::from(tcp);
+    assert!(tcp.tcp_nodelay().unwrap() && tcp.keepalive().unwrap());
+    let seconds = |seconds| std::time::Duration::from_secs(seconds);
+    assert_eq!((tcp.tcp_keepalive_time().unwrap(), tcp.tcp_keepalive_interval().unwrap()), (seconds(60), seconds(15)));
+    assert_eq!((tcp.tcp_keepalive_retries().unwrap(), tcp.tcp_user_timeout().unwrap()), (6, Some(seconds(150))));
+}
+
 #[tokio::test]
 async fn port_0_is_told_as_the_port_it_became() {
     let listener = Listener::bind(&loopback()).unwrap();

@@ -58,9 +58,12 @@ impl Server {
         let dial = async {
             let socket = match &self.address.target {
                 Target::Unix(path) => Socket::Unix(UnixStream::connect(path).await.map_err(connect_error)?),
-                Target::Tcp { host, port } => Socket::Tcp(self.dial_tcp(host, *port).await?),
+                Target::Tcp { host, port } => {
+                    let tcp = self.dial_tcp(host, *port).await?;
+                    tune(&tcp);
+                    Socket::Tcp(tcp)
+                }
             };
-            tune(&socket);
             match (&self.connector, &self.address.target) {
                 (Some(connector), Target::Tcp { host, .. }) if self.address.scheme == Scheme::Https => {
                     connector.connect(socket, host, alpn).await.map_err(DialError::Tls)
