@@ -240,6 +240,25 @@ rows! { is_sent_again {
     a_delete_is_sent_again: "DELETE /x HTTP/1.1\r\nHost: a\r\n\r\n", |_| {};
 }}
 
+/// It is not copied before it goes, but made once more from its head.
+#[test]
+fn what_is_sent_again_is_the_same_to_the_byte() {
+    let backend = stale(|_| {});
+    let proxy = Proxy::before(&backend);
+    let mut client = proxy.connect_and_send(GET);
+    assert_eq!(client.read_answer().0.status(), 200);
+    let odd =
+        "X-oDD: 1\r\nx-Odd: 2\r\nCookie: a=b\r\nTE: trailers\r\nConnection: TE, X-Gone\r\nX-Gone: 1\r\nX-Real-IP: 9.9.9.9\r\n";
+    client.send(format!("\r\nGET /%2e/b/../c?d=%2e HTTP/1.1\r\nhOsT: a\r\n{odd}\r\n"));
+    assert_eq!(client.read_answer().0.status(), 200);
+    let heads = backend.heads_so_far();
+    let text = |n: usize| String::from_utf8_lossy(&heads[n].raw).into_owned();
+    let (first, second) = (text(1), text(2));
+    assert_eq!((heads.len(), &first), (3, &second));
+    assert!(first.starts_with("GET /%2e/b/../c?d=%2e HTTP/1.1\r\n") && first.contains("X-oDD: 1"), "{first}");
+    assert!(!first.to_ascii_lowercase().contains("x-gone: "), "{first}");
+}
+
 fn is_not_sent_again(request: &str) {
     let backend = stale(|_| {});
     let proxy = Proxy::before(&backend);
