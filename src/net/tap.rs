@@ -473,11 +473,13 @@ impl TapHandle {
         let mut state = lock(&self.0);
         state.serving = true;
         let in_step = state.mode == Mode::Delivered && !state.out_of_step;
+        // Behind a body what was seen may be the end of a head only, and a client can make that look like another.
+        let whole = in_step && !state.doubtful;
         state.doubtful = !in_step;
         state.out_of_step = false;
         let head = if is_offer && in_step { Some(std::mem::take(&mut state.head)) } else { None };
         state.served.clear();
-        if in_step && !has_body {
+        if whole && !is_offer && !has_body {
             // Exchanged, not copied: each is the other's room for the request after the next.
             let State { head, served, .. } = &mut *state;
             std::mem::swap(head, served);
@@ -491,7 +493,8 @@ impl TapHandle {
         head
     }
 
-    /// The head of the request that is served, once more; `None` where the input was out of step, or for an offer.
+    /// The head of the request that is served, once more; `None` for an offer or with a body, and where it is not
+    /// sure that it was seen from its first byte.
     pub fn served(&self) -> Option<Vec<u8>> {
         Some(lock(&self.0).served.clone()).filter(|head| !head.is_empty())
     }

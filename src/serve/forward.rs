@@ -59,9 +59,13 @@ pub(super) async fn forward(connection: &Arc<Connection>, world: &World, job: Jo
     let body = upload(connection, forward, &flow, &mut parts, body, version);
     let cookie = backend.sticky_cookie().and_then(|name| headers::cookie(&prepared.cookies, name).map(str::to_owned));
     let (rack, answer_time) = (&connection.rack, forward.answer_time);
+    let method = parts.method.clone();
     let again = || {
         let head = connection.tap.as_ref()?.served()?;
         let mut parts = spelling::parse(head.into(), world.settings.heads.count)?;
+        if parts.method != method {
+            return None;
+        }
         laws::request(connection, world, route, forward, path, prepared.host.clone(), &mut parts);
         no_expectation_of_http_10(&mut parts, version);
         Some(Request::from_parts(parts, no_body()))
