@@ -170,8 +170,8 @@ async fn serve_http1(
             // The futures wake this task, which has one waker all its life: after the first turn a look is enough.
             if !listens {
                 listens = true;
-                // A future that is over already is seen by the look as well.
-                let _: (Poll<()>, Poll<()>) = (draining.as_mut().poll(cx), ended.as_mut().poll(cx));
+                // One that is over already is seen by the look as well.
+                let _over = [draining.as_mut().poll(cx).is_ready(), ended.as_mut().poll(cx).is_ready()];
             }
             if !told && shutdown.is_draining() {
                 told = true;

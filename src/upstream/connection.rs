@@ -188,7 +188,7 @@ where
     }
     let (sender, connection) = builder.handshake(io).await?;
     let held = Arc::<Held>::default();
-    let hold = Hold(held.clone());
+    let guard = Hold(held.clone());
     server.tasks.spawn("backend connection", async move {
         let mut connection = pin!(connection);
         let mut last: Option<Pin<Box<Sleep>>> = None; // runs once nobody holds it
@@ -203,7 +203,7 @@ where
         })
         .await;
     });
-    Ok(Http1 { sender, reusable: true, _hold: hold })
+    Ok(Http1 { sender, reusable: true, _hold: guard })
 }
 
 async fn start_http2(stream: Stream, server: &Server) -> hyper::Result<http2::SendRequest<RequestBody>> {
