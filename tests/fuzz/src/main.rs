@@ -9,19 +9,21 @@ mod fields;
 mod frame;
 mod offer;
 mod path;
+mod record;
 mod text;
 
 use std::sync::LazyLock;
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 6] = [
+const TARGETS: [(&str, Target); 7] = [
     ("answer", answer::target),
     ("config", config::target),
     ("fields", fields::target),
     ("frame", frame::target),
     ("offer", offer::target),
     ("path", path::target),
+    ("record", record::target),
 ];
 
 static TARGET: LazyLock<Target> = LazyLock::new(|| {
