@@ -147,7 +147,9 @@ fn config(root: Section<'_>) -> Config {
     let mut tunnels = Tunnels::read(&root);
     let routes = routes::read(&root, &mut backends, &mut tunnels, &times);
     let mut backends = backends.finish(&root);
-    backends.iter_mut().for_each(|backend| backend.tls.record_layer = record_layer);
+    for backend in &mut backends {
+        backend.tls.record_layer = record_layer;
+    }
     root.finish();
     let admin = admin.map(|(settings, _)| settings);
     let tunnels = tunnels.finish();

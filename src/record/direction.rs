@@ -138,7 +138,7 @@ impl Direction {
     }
 
     /// Opens `sealed`, which ends with its tag, into `out`, which is as long as it is without.
-    pub(super) fn open(&mut self, suite: Suite, header: &[u8; HEADER_BYTES], sealed: &[u8], out: &mut [u8]) -> Result<(), Alert> {
+    pub(super) fn open(&mut self, suite: Suite, header: [u8; HEADER_BYTES], sealed: &[u8], out: &mut [u8]) -> Result<(), Alert> {
         let (sealed, tag) = sealed.split_last_chunk::<TAG_BYTES>().ok_or(Alert::BadRecordMac)?;
         let nonce = self.nonce()?;
         let opened = self.with(suite, |key| key.open_separate_gather(nonce, Aad::from(header), sealed, tag, out));

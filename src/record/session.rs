@@ -120,7 +120,7 @@ impl Session {
         let (header, sealed) = record.split_first_chunk::<HEADER_BYTES>().ok_or(Alert::InternalError)?;
         let inner = record.len().checked_sub(UNSEALED).ok_or(Alert::BadRecordMac)?;
         let inner = out.get_mut(..inner).ok_or(Alert::InternalError)?;
-        self.theirs.open(self.suite, header, sealed, inner)?;
+        self.theirs.open(self.suite, *header, sealed, inner)?;
         // The type is the last byte that is not zero: behind it is padding.
         let end = inner.iter().rposition(|byte| *byte != 0).ok_or(Alert::UnexpectedMessage)?;
         let (content, kind) = inner.split_at_checked(end).ok_or(Alert::InternalError)?;
