@@ -1,7 +1,7 @@
 //! Pure: keys as the cipher wants them, a few for each thread.
 //!
-//! An expanded AES key with its table for GHASH takes 600 bytes and 0.2 us to make. A busy socket must not make it for
-//! each message, and an idle one must not hold it: so each thread has a cache of some, directly mapped.
+//! An expanded AES key with its table for GHASH takes 600 bytes and 0.2 us to make, and the nonces' beginning that is kept
+//! with it some HMACs. A busy socket must not make them for each message, and an idle one must not hold them: so each thread has a cache of some, directly mapped.
 //!
 //! Invariants: an entry is used by the direction and for the key that it was made for only (each key of the process has
 //! a number of its own); a direction has an entry in one cache at most, and takes it away when its key changes, when
@@ -10,7 +10,8 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use aws_lc_rs::aead::LessSafeKey;
+use aws_lc_rs::aead::{LessSafeKey, NONCE_LEN};
+use zeroize::Zeroize;
 
 /// Entries of a cache: both directions of 128 sockets that are busy at the same time; with 600 bytes each, 150 KiB.
 const SLOTS: usize = 256;
@@ -21,7 +22,21 @@ const NOWHERE: u8 = u8::MAX;
 /// Where a ticket's number begins.
 const NUMBER: u32 = 8;
 
-type Cache = Vec<Option<(u64, LessSafeKey)>>;
+/// What is made of a secret to be used.
+#[derive(Debug)]
+pub(super) struct Expanded {
+    pub(super) key: LessSafeKey,
+    /// The nonce of record 0.
+    pub(super) iv: [u8; NONCE_LEN],
+}
+
+impl Drop for Expanded {
+    fn drop(&mut self) {
+        self.iv.zeroize();
+    }
+}
+
+type Cache = Vec<Option<(u64, Expanded)>>;
 
 /// One for each thread. Under locks, so that a direction can clear up behind itself wherever it is dropped; a thread's
 /// own is free but for that.
@@ -59,11 +74,7 @@ impl Ticket {
     }
 
     /// Lends the expanded key, made by `expand` where it is not there. Not to be called from within `work`.
-    pub(super) fn with<T>(
-        &mut self,
-        expand: impl FnOnce() -> Option<LessSafeKey>,
-        work: impl FnOnce(&LessSafeKey) -> T,
-    ) -> Option<T> {
+    pub(super) fn with<T>(&mut self, expand: impl FnOnce() -> Option<Expanded>, work: impl FnOnce(&Expanded) -> T) -> Option<T> {
         let mine = MINE.with(|mine| *mine);
         if self.at() != mine {
             self.clear();
@@ -111,6 +122,6 @@ fn lock(at: u8) -> Option<MutexGuard<'static, Cache>> {
 /// In how many caches a key is.
 #[cfg(test)]
 pub(super) fn copies(number: u64) -> usize {
-    let is = |entry: &&(u64, LessSafeKey)| entry.0 == number;
+    let is = |entry: &&(u64, Expanded)| entry.0 == number;
     (0..CACHES).map(|at| lock(at).unwrap().iter().flatten().filter(is).count()).sum()
 }

@@ -247,5 +247,5 @@ async fn without_keys_nothing_is_said_or_heard() {
 
 #[test]
 fn at_rest_it_is_small() {
-    assert!(size_of::<Sealed>() <= 320, "{} bytes", size_of::<Sealed>());
+    assert!(size_of::<Sealed>() <= 280, "{} bytes", size_of::<Sealed>());
 }
