@@ -1,0 +1,1 @@
+"""What `run`, `table` and the scripts of ../ share: contenders, workloads, processes, figures. Python 3.11, nothing else."""
