@@ -1,5 +1,6 @@
 //! Opens connections to the proxy: plain or TLS, from one or many source addresses.
 
+use crate::tickets::Tickets;
 use anyhow::{Context as _, Result, bail};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -180,7 +181,7 @@ fn tls_config(resumption: Resumption) -> Result<ClientConfig> {
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.resumption = match resumption {
-        Resumption::On => rustls::client::Resumption::in_memory_sessions(1024),
+        Resumption::On => rustls::client::Resumption::store(Arc::new(Tickets::default())),
         Resumption::Off => rustls::client::Resumption::disabled(),
     };
     Ok(config)

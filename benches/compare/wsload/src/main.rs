@@ -15,6 +15,7 @@ mod message;
 mod process;
 mod report;
 mod scratch;
+mod tickets;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
