@@ -98,8 +98,16 @@ impl Setup {
     }
 }
 
+/// With the lines of `ARRANGEMENT` before it, such as `engine = "tasks"`: the same promises hold for each way in which the
+/// work can be arranged. A test that says such a key itself keeps its own.
+fn arranged(text: &str) -> String {
+    let said = |line: &&str| line.split('=').next().is_some_and(|key| text.lines().any(|own| own.starts_with(key)));
+    let arrangement = std::env::var("ARRANGEMENT").unwrap_or_default();
+    arrangement.lines().filter(|line| !said(line)).chain([text]).collect::<Vec<_>>().join("\n")
+}
+
 fn fill(text: &str, words: &[(String, String)], dir: &Path) -> String {
-    let text = text.replace("{dir}", &dir.display().to_string());
+    let text = arranged(text).replace("{dir}", &dir.display().to_string());
     words.iter().fold(text, |text, (word, value)| text.replace(word, value))
 }
 
