@@ -39,7 +39,7 @@ impl Backends {
         };
         for entry in section.entries() {
             let id = BackendId(all.list.len());
-            all.named.insert(entry.name.clone(), (id, entry.name_span.clone()));
+            all.named.insert(entry.name.to_string(), (id, entry.name_span.clone()));
             all.list.push(backend(&entry, connect));
         }
         all

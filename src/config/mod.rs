@@ -15,6 +15,7 @@ mod environment;
 mod file;
 mod general;
 mod listeners;
+mod places;
 mod quick;
 mod reading;
 mod report;

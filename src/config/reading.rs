@@ -3,6 +3,7 @@
 //!
 //! Not serde: a derived reader stops at its first error, and this one must find all of them.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -11,6 +12,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::places::{Key, KindId, Kinds, header_path};
 use super::report::{Mistake, Weight};
 use super::suggest;
 
@@ -21,7 +23,7 @@ pub(super) struct Reading<'a> {
     pub(super) environment: &'a dyn Fn(&str) -> Option<String>,
     mistakes: RefCell<Vec<Mistake>>,
     unknown: RefCell<Vec<Unknown>>,
-    asked: RefCell<BTreeSet<String>>,
+    kinds: RefCell<Kinds>,
     places: RefCell<BTreeMap<String, Range<usize>>>,
 }
 
@@ -30,6 +32,7 @@ pub(super) struct Notes {
     pub(super) mistakes: Vec<Mistake>,
     /// As in `route[].path` and `backend.*.servers`.
     pub(super) asked: BTreeSet<String>,
+    /// Of all keys but those of routes: nobody else has something to say of them.
     pub(super) places: BTreeMap<String, Range<usize>>,
 }
 
@@ -38,6 +41,8 @@ struct Unknown {
     span: Range<usize>,
     name: String,
     section: String,
+    /// The whole name.
+    key: String,
     pattern: String,
     siblings: BTreeSet<&'static str>,
 }
@@ -50,20 +55,30 @@ impl<'a> Reading<'a> {
             environment,
             mistakes: RefCell::default(),
             unknown: RefCell::default(),
-            asked: RefCell::default(),
+            kinds: RefCell::default(),
             places: RefCell::default(),
         }
     }
 
     pub(super) fn root(&'a self, table: &'a DeTable<'a>) -> Section<'a> {
-        self.section(String::new(), String::new(), 0..0, Some(table))
+        self.section(Key::default(), Kinds::ROOT, 0..0, Some(table))
     }
 
-    fn section(&'a self, key: String, pattern: String, span: Range<usize>, table: Option<&'a DeTable<'a>>) -> Section<'a> {
+    fn section(&'a self, key: Key<'a>, kind: KindId, span: Range<usize>, table: Option<&'a DeTable<'a>>) -> Section<'a> {
         if table.is_some() {
-            self.places.borrow_mut().insert(key.clone(), span.clone());
+            self.note_place(&key, &span);
         }
-        Section { reading: self, key, pattern, span, table, asked: RefCell::default() }
+        Section { reading: self, key, kind, span, table, asked: RefCell::default() }
+    }
+
+    fn note_place(&self, key: &Key<'_>, span: &Range<usize>) {
+        if !key.is_within("route") {
+            self.places.borrow_mut().insert(key.to_string(), span.clone());
+        }
+    }
+
+    fn pattern(&self, kind: KindId) -> String {
+        self.kinds.borrow().pattern(kind).to_owned()
     }
 
     pub(super) fn note(&self, mistake: Mistake) {
@@ -71,7 +86,7 @@ impl<'a> Reading<'a> {
     }
 
     pub(super) fn into_notes(self) -> Notes {
-        let asked = self.asked.into_inner();
+        let asked = self.kinds.into_inner().all_asked();
         let mut mistakes = self.mistakes.into_inner();
         for unknown in self.unknown.into_inner() {
             let (mistake, meant) = unknown.judge(&asked);
@@ -91,7 +106,7 @@ impl<'a> Reading<'a> {
 impl Unknown {
     /// The mistake, and the key of this section that was meant.
     fn judge(&self, asked: &BTreeSet<String>) -> (Mistake, Option<&'static str>) {
-        let mut mistake = Mistake::new(Some(self.span.clone()), joined(&self.section, &self.name), "unknown key");
+        let mut mistake = Mistake::new(Some(self.span.clone()), self.key.clone(), "unknown key");
         let siblings = || self.siblings.iter().copied();
         let translation = suggest::translation(&self.name, siblings());
         let home = suggest::home(&self.name, &self.pattern, asked).filter(|_| translation.is_none());
@@ -116,11 +131,12 @@ impl Unknown {
 /// A table, or the place where one could be: asking an absent section for a key gives nothing.
 pub(super) struct Section<'a> {
     pub(super) reading: &'a Reading<'a>,
-    pub(super) key: String,
-    pattern: String,
+    pub(super) key: Key<'a>,
+    kind: KindId,
     pub(super) span: Range<usize>,
     table: Option<&'a DeTable<'a>>,
-    asked: RefCell<BTreeSet<&'static str>>,
+    /// In the order of asking, and again where one is asked for again.
+    asked: RefCell<Vec<&'static str>>,
 }
 
 impl<'a> Section<'a> {
@@ -131,30 +147,35 @@ impl<'a> Section<'a> {
 
     /// The value of a key.
     pub(super) fn ask(&self, name: &'static str) -> Option<Entry<'a>> {
-        let pattern = joined(&self.pattern, name);
-        self.reading.asked.borrow_mut().insert(pattern.clone());
-        self.asked.borrow_mut().insert(name);
-        let (key, value) = self.table?.get_key_value(name)?;
-        Some(self.entry(key.span(), name, pattern, value))
+        let kind = self.reading.kinds.borrow_mut().asked(self.kind, name);
+        let table = self.table?;
+        self.asked.borrow_mut().push(name);
+        let (key, value) = table.get_key_value(name)?;
+        Some(self.entry(key.span(), Cow::Borrowed(name), kind, value))
     }
 
-    fn entry(&self, name_span: Range<usize>, name: &str, pattern: String, value: &'a Spanned<DeValue<'a>>) -> Entry<'a> {
-        let key = joined(&self.key, name);
-        self.reading.places.borrow_mut().insert(key.clone(), value.span());
-        Entry { reading: self.reading, key, pattern, name: name.to_owned(), name_span, value }
+    fn entry(&self, name_span: Range<usize>, name: Cow<'a, str>, kind: KindId, value: &'a Spanned<DeValue<'a>>) -> Entry<'a> {
+        let key = self.key.named(name.clone());
+        self.reading.note_place(&key, &value.span());
+        Entry { reading: self.reading, key, kind, name, name_span, value }
     }
 
     /// A section within: absent where the key is, or where it is no table (which is noted).
     pub(super) fn section(&self, name: &'static str) -> Section<'a> {
-        let absent = || self.reading.section(joined(&self.key, name), joined(&self.pattern, name), 0..0, None);
-        let expected = format!("a table `[{}]`", header_path(&joined(&self.pattern, name)));
-        self.ask(name).and_then(|entry| entry.section(&expected)).unwrap_or_else(absent)
+        let there = self.ask(name).and_then(|entry| {
+            let expected = format!("a table `[{}]`", header_path(&self.reading.pattern(entry.kind)));
+            entry.section(&expected)
+        });
+        there.unwrap_or_else(|| {
+            let kind = self.reading.kinds.borrow_mut().below(self.kind, name);
+            self.reading.section(self.key.named(Cow::Borrowed(name)), kind, 0..0, None)
+        })
     }
 
     /// The sections of `[[name]]`, in the file's order.
     pub(super) fn sections(&self, name: &'static str) -> Vec<Section<'a>> {
         let Some(entry) = self.ask(name) else { return Vec::new() };
-        let double = format!("[[{}]]", header_path(&entry.pattern));
+        let double = format!("[[{}]]", header_path(&self.reading.pattern(entry.kind)));
         match entry.value.get_ref() {
             DeValue::Array(array) => {
                 let items = array.iter().enumerate().map(|(index, value)| entry.item(index, value));
@@ -173,17 +194,18 @@ impl<'a> Section<'a> {
 
     /// Every entry, whatever its name, in the file's order: for tables whose keys are the operator's.
     pub(super) fn entries(&self) -> Vec<Entry<'a>> {
-        let pattern = joined(&self.pattern, "*");
+        let kind = self.reading.kinds.borrow_mut().below(self.kind, "*");
         let all = self.table.into_iter().flat_map(DeTable::iter);
-        let mut entries: Vec<_> = all.map(|(key, value)| self.entry(key.span(), key.get_ref(), pattern.clone(), value)).collect();
+        let mut entries: Vec<_> =
+            all.map(|(key, value)| self.entry(key.span(), Cow::Borrowed(key.get_ref()), kind, value)).collect();
         entries.sort_by_key(|entry| entry.name_span.start);
         entries
     }
 
     /// A mistake of the section as a whole, shown at its head.
     pub(super) fn mistake(&self, what: impl Into<String>) -> Noted<'a> {
-        let span = (!self.key.is_empty()).then(|| self.span.clone());
-        Noted { reading: self.reading, mistake: Mistake::new(span, self.key.clone(), what) }
+        let span = (!self.key.is_root()).then(|| self.span.clone());
+        Noted { reading: self.reading, mistake: Mistake::new(span, self.key.to_string(), what) }
     }
 
     /// A key that must be there is not.
@@ -195,14 +217,15 @@ impl<'a> Section<'a> {
     /// Ends the reading of this section: what was not asked for is unknown.
     pub(super) fn finish(self) {
         let Some(table) = self.table else { return };
-        let siblings = self.asked.into_inner();
-        for key in table.keys().filter(|key| !siblings.contains(&**key.get_ref())) {
+        let asked = self.asked.into_inner();
+        for key in table.keys().filter(|key| !asked.contains(&&**key.get_ref())) {
             self.reading.unknown.borrow_mut().push(Unknown {
                 span: key.span(),
                 name: key.get_ref().to_string(),
-                section: self.key.clone(),
-                pattern: self.pattern.clone(),
-                siblings: siblings.clone(),
+                section: self.key.to_string(),
+                key: self.key.named(Cow::Borrowed(key.get_ref())).to_string(),
+                pattern: self.reading.pattern(self.kind),
+                siblings: asked.iter().copied().collect(),
             });
         }
     }
@@ -213,10 +236,10 @@ impl<'a> Section<'a> {
 pub(super) struct Entry<'a> {
     pub(super) reading: &'a Reading<'a>,
     /// As in `route[2].path`.
-    pub(super) key: String,
-    pattern: String,
+    pub(super) key: Key<'a>,
+    kind: KindId,
     /// The key's last part.
-    pub(super) name: String,
+    pub(super) name: Cow<'a, str>,
     pub(super) name_span: Range<usize>,
     pub(super) value: &'a Spanned<DeValue<'a>>,
 }
@@ -234,25 +257,25 @@ impl<'a> Entry<'a> {
             if source.starts_with("[[") { noted.label("single brackets") } else { noted }.note();
             return None;
         };
-        Some(self.reading.section(self.key.clone(), self.pattern.clone(), self.span(), Some(table)))
+        Some(self.reading.section(self.key.clone(), self.kind, self.span(), Some(table)))
     }
 
     /// An element of the entry's list.
     pub(super) fn item(&self, index: usize, value: &'a Spanned<DeValue<'a>>) -> Entry<'a> {
-        let key = format!("{}[{index}]", self.key);
-        self.reading.places.borrow_mut().insert(key.clone(), value.span());
-        let pattern = format!("{}[]", self.pattern);
-        Entry { key, pattern, name: self.name.clone(), name_span: self.name_span.clone(), value, reading: self.reading }
+        let key = self.key.item(index);
+        self.reading.note_place(&key, &value.span());
+        let kind = self.reading.kinds.borrow_mut().below(self.kind, "[]");
+        Entry { key, kind, name: self.name.clone(), name_span: self.name_span.clone(), value, reading: self.reading }
     }
 
     /// A mistake of the value.
     pub(super) fn mistake(&self, what: impl Into<String>) -> Noted<'a> {
-        Noted { reading: self.reading, mistake: Mistake::new(Some(self.span()), self.key.clone(), what) }
+        Noted { reading: self.reading, mistake: Mistake::new(Some(self.span()), self.key.to_string(), what) }
     }
 
     /// A mistake of the key, whatever its value.
     pub(super) fn mistaken_key(&self, what: impl Into<String>) -> Noted<'a> {
-        Noted { reading: self.reading, mistake: Mistake::new(Some(self.name_span.clone()), self.key.clone(), what) }
+        Noted { reading: self.reading, mistake: Mistake::new(Some(self.name_span.clone()), self.key.to_string(), what) }
     }
 
     pub(super) fn wrong_type(&self, expected: &str) -> Noted<'a> {
@@ -326,16 +349,4 @@ impl Noted<'_> {
     pub(super) fn note(self) {
         self.reading.note(self.mistake);
     }
-}
-
-/// `route[]` + `path` -> `route[].path`, with quotes where TOML wants them.
-fn joined(section: &str, name: &str) -> String {
-    let bare = name == "*" || !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    let name = if bare { name.to_owned() } else { format!("{name:?}") };
-    if section.is_empty() { name } else { format!("{section}.{name}") }
-}
-
-/// `listen[].certificate[]` -> `listen.certificate`, as it stands in a header.
-pub(super) fn header_path(pattern: &str) -> String {
-    pattern.replace("[]", "").replace('*', "NAME")
 }

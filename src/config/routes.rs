@@ -1,6 +1,7 @@
 //! `[[route]]`: which requests, and then one of three actions. Not here: what an action says
 //! (`actions`), and which route wins (`route`).
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use http::{HeaderName, HeaderValue, Method};
@@ -32,15 +33,16 @@ pub(super) struct Matcher {
 /// All routes in the file's order.
 pub(super) fn read(root: &Section<'_>, backends: &mut Backends, tunnels: &mut Tunnels, times: &RouteTimes) -> Vec<Route> {
     let mut routes = Vec::new();
-    let mut seen: Vec<(String, Range<usize>)> = Vec::new();
+    let mut seen: BTreeMap<_, Vec<(_, Range<usize>)>> = BTreeMap::new();
     for section in root.sections("route") {
         let matcher = matcher(&section);
         for route in one(&section, &matcher, backends, tunnels, times) {
-            let same = format!("{:?}", identity(&route));
-            match seen.iter().find(|(other, _)| *other == same) {
+            let (place, rest) = identity(&route);
+            let there = seen.entry(place).or_default();
+            match there.iter().find(|(other, _)| *other == rest) {
                 _ if matcher.is_broken => {}
                 Some((_, first)) => twice(&section, &route, first),
-                None => seen.push((same, section.span.clone())),
+                None => there.push((rest, section.span.clone())),
             }
             routes.push(route);
         }
@@ -172,8 +174,12 @@ fn header(entry: &Entry<'_>) -> Option<(HeaderName, Option<HeaderValue>)> {
     }
 }
 
-/// What makes two routes match the same requests, so that the second would never be taken.
-fn identity(route: &Route) -> impl std::fmt::Debug {
+type Place = (Option<HostPattern>, PathPattern);
+type Rest = (Vec<String>, Vec<(HeaderName, Option<HeaderValue>)>);
+
+/// What makes two routes match the same requests, so that the second would never be taken: host and path, by which
+/// routes are told apart where there are many, and the rest.
+fn identity(route: &Route) -> (Place, Rest) {
     let mut methods: Vec<_> = route.methods.iter().map(ToString::to_string).collect();
     methods.sort_unstable();
     methods.dedup();
@@ -181,7 +187,7 @@ fn identity(route: &Route) -> impl std::fmt::Debug {
     headers.sort_by(|one, other| one.0.as_str().cmp(other.0.as_str()));
     // No path at all is the prefix `/`, which is kept as an empty text.
     let path = route.path.clone().unwrap_or(PathPattern::Prefix(String::new()));
-    (route.host.clone(), path, methods, headers)
+    ((route.host.clone(), path), (methods, headers))
 }
 
 fn twice(section: &Section<'_>, route: &Route, first: &Range<usize>) {

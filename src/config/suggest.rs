@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::reading::header_path;
+use super::places::header_path;
 
 /// What other proxies call things, and what it is called here.
 const TRANSLATIONS: &[(&str, &str)] = &[
