@@ -1,5 +1,6 @@
 //! Settings become values: certificates are read, tables built. Nothing is opened, nothing dialled.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -136,8 +137,9 @@ pub(super) fn world(config: &Config, before: &[Arc<Backend>], tasks: &Tasks) -> 
     let heads = HeadLimits { bytes: config.serve.heads.bytes, count: config.serve.heads.count };
     let mut errors = Vec::new();
     let mut backends = Vec::new();
+    let by_name: HashMap<&str, &Arc<Backend>> = before.iter().map(|old| (old.settings().name.as_str(), old)).collect();
     for settings in &config.backends {
-        let old = before.iter().find(|backend| backend.settings().name == settings.name);
+        let old = by_name.get(settings.name.as_str()).copied();
         if let Some(same) = old.filter(|old| old.is_made_from(settings, heads) && settings.tls.ca.is_none()) {
             backends.push(same.clone());
             continue;

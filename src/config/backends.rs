@@ -15,6 +15,8 @@ pub(super) struct Backends {
     list: Vec<Settings>,
     named: BTreeMap<String, (BackendId, Range<usize>)>,
     by_url: BTreeMap<String, BackendId>,
+    /// As routes write them: many name the same one.
+    by_text: BTreeMap<String, BackendId>,
     /// There are named ones, but they could not be read: whether a name is known cannot be told.
     broken: bool,
     used: BTreeSet<usize>,
@@ -28,6 +30,7 @@ impl Backends {
             list: Vec::new(),
             named: BTreeMap::new(),
             by_url: BTreeMap::new(),
+            by_text: BTreeMap::new(),
             broken: false,
             used: BTreeSet::new(),
             connect,
@@ -61,16 +64,23 @@ impl Backends {
     }
 
     fn at_url(&mut self, text: &Text<'_>) -> Option<BackendId> {
-        let server = server(text)?;
-        let name = server.to_string();
-        if let Some(id) = self.by_url.get(&name) {
+        if let Some(id) = self.by_text.get(&text.value) {
             return Some(*id);
         }
+        let server = server(text)?;
+        let name = server.to_string();
+        let id = self.by_url.get(&name).copied().unwrap_or_else(|| self.add(name, server));
+        self.by_text.insert(text.value.clone(), id);
+        Some(id)
+    }
+
+    /// A backend that is one server, called by its URL.
+    fn add(&mut self, name: String, server: ServerAddress) -> BackendId {
         let id = BackendId(self.list.len());
         self.list.push(Settings { connect_time: self.connect, ..Settings::new(name.clone(), vec![server]) });
         self.by_url.insert(name, id);
         self.used.insert(id.0);
-        Some(id)
+        id
     }
 
     fn unknown(&self, text: &Text<'_>) {

@@ -68,7 +68,9 @@ impl<'a> Reading<'a> {
         if table.is_some() {
             self.note_place(&key, &span);
         }
-        Section { reading: self, key, kind, span, table, asked: RefCell::default() }
+        // A route, of which there can be many, has forty keys to be asked for.
+        let asked = RefCell::new(Vec::with_capacity(if table.is_some() { 48 } else { 0 }));
+        Section { reading: self, key, kind, span, table, asked }
     }
 
     fn note_place(&self, key: &Key<'_>, span: &Range<usize>) {
