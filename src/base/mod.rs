@@ -11,7 +11,7 @@ pub mod units;
 mod worker;
 
 pub use ids::{RequestId, SessionId};
-pub use random::random;
+pub use random::{random, unforeseen};
 pub use shutdown::Shutdown;
 pub use tasks::{Hold, Tasks};
 pub use time::{Moment, instant, millis};

@@ -131,8 +131,8 @@ impl Listener {
 
     async fn accept_one(&self) -> io::Result<(Socket, Peer)> {
         match &self.waiting {
-            Waiting::Tcp(tcp) => tcp.accept().await.map(|(socket, peer)| (Socket::Tcp(socket), Peer::ip(peer))),
-            Waiting::Unix(unix) => unix.accept().await.map(|(socket, _)| (Socket::Unix(socket), Peer::Unix)),
+            Waiting::Tcp(tcp) => tcp.accept().await.map(|(socket, peer)| (Socket::from(socket), Peer::ip(peer))),
+            Waiting::Unix(unix) => unix.accept().await.map(|(socket, _)| (Socket::from(socket), Peer::Unix)),
         }
     }
 

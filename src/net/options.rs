@@ -123,7 +123,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (tcp, peer) = tokio::join!(tokio::net::TcpStream::connect(address), listener.accept());
-        let mut socket = Socket::Tcp(tcp.expect("connected"));
+        let mut socket = Socket::from(tcp.expect("connected"));
         let (queue, watched) = SendQueue::of(&socket);
         assert_eq!(queue.unsent(), 0);
         let block = vec![0; 1 << 20];

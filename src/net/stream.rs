@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::{client, server};
@@ -20,15 +20,27 @@ use super::takeover::{self, Shaken};
 use super::whole::WholeRecords;
 use crate::record::Secrets;
 
-/// A connected socket.
+/// A connected socket. What the runtime needs for one is boxed: idle tunnels have none of it, nor room for it.
 #[derive(Debug)]
 pub enum Socket {
     /// TCP over IPv4 or IPv6.
-    Tcp(TcpStream),
+    Tcp(Box<TcpStream>),
     /// A unix stream socket.
-    Unix(UnixStream),
+    Unix(Box<UnixStream>),
     /// Either of them, watched by a poller of our own.
     Raw(Raw),
+}
+
+impl From<TcpStream> for Socket {
+    fn from(tcp: TcpStream) -> Self {
+        Self::Tcp(Box::new(tcp))
+    }
+}
+
+impl From<UnixStream> for Socket {
+    fn from(unix: UnixStream) -> Self {
+        Self::Unix(Box::new(unix))
+    }
 }
 
 impl Socket {
@@ -54,8 +66,8 @@ impl Socket {
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(s) => Pin::new(s).poll_read(cx, buf),
-            Self::Unix(s) => Pin::new(s).poll_read(cx, buf),
+            Self::Tcp(s) => Pin::new(s.as_mut()).poll_read(cx, buf),
+            Self::Unix(s) => Pin::new(s.as_mut()).poll_read(cx, buf),
             Self::Raw(s) => s.poll_read(buf),
         }
     }
@@ -64,16 +76,16 @@ impl AsyncRead for Socket {
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp(s) => Pin::new(s).poll_write(cx, buf),
-            Self::Unix(s) => Pin::new(s).poll_write(cx, buf),
+            Self::Tcp(s) => Pin::new(s.as_mut()).poll_write(cx, buf),
+            Self::Unix(s) => Pin::new(s.as_mut()).poll_write(cx, buf),
             Self::Raw(s) => s.poll_write(buf),
         }
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp(s) => Pin::new(s).poll_write_vectored(cx, bufs),
-            Self::Unix(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+            Self::Tcp(s) => Pin::new(s.as_mut()).poll_write_vectored(cx, bufs),
+            Self::Unix(s) => Pin::new(s.as_mut()).poll_write_vectored(cx, bufs),
             Self::Raw(s) => s.poll_write_vectored(bufs),
         }
     }
@@ -84,16 +96,16 @@ impl AsyncWrite for Socket {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(s) => Pin::new(s).poll_flush(cx),
-            Self::Unix(s) => Pin::new(s).poll_flush(cx),
+            Self::Tcp(s) => Pin::new(s.as_mut()).poll_flush(cx),
+            Self::Unix(s) => Pin::new(s.as_mut()).poll_flush(cx),
             Self::Raw(_) => Poll::Ready(Ok(())),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(s) => Pin::new(s).poll_shutdown(cx),
-            Self::Unix(s) => Pin::new(s).poll_shutdown(cx),
+            Self::Tcp(s) => Pin::new(s.as_mut()).poll_shutdown(cx),
+            Self::Unix(s) => Pin::new(s.as_mut()).poll_shutdown(cx),
             Self::Raw(s) => s.poll_shutdown(),
         }
     }
@@ -115,7 +127,8 @@ enum Transport {
 /// Invariant: the bytes given to [`Stream::unread`] are read before any byte of the transport.
 #[derive(Debug)]
 pub struct Stream {
-    front: Bytes,
+    /// Boxed: it is gone as soon as it was read.
+    front: Option<Box<Bytes>>,
     /// Before the transport: fields are dropped in their order.
     watched: Option<Watched>,
     transport: Transport,
@@ -135,7 +148,7 @@ impl From<H2Stream> for Stream {
 
 impl Stream {
     fn over(transport: Transport) -> Self {
-        Self { front: Bytes::new(), watched: None, transport }
+        Self { front: None, watched: None, transport }
     }
 
     /// A client's connection after its handshake; with `secrets` it can go on without rustls.
@@ -165,7 +178,11 @@ impl Stream {
             other => (other, Vec::new()),
         };
         // What rustls had decrypted comes behind what was put back, and before what the record layer reads.
-        let front = if read.is_empty() { front } else { [front.as_ref(), &read].concat().into() };
+        let front = if read.is_empty() {
+            front
+        } else {
+            Some(Box::new([front.as_deref().map(Bytes::as_ref).unwrap_or_default(), &read].concat().into()))
+        };
         Self { front, watched, transport }
     }
 
@@ -179,11 +196,11 @@ impl Stream {
         if bytes.is_empty() {
             return; // what is empty may still hold the buffer that it was cut from
         }
-        if self.front.is_empty() {
-            self.front = bytes;
-        } else {
-            self.front = [bytes.as_ref(), self.front.as_ref()].concat().into();
-        }
+        let bytes = match self.front.take() {
+            Some(front) => [bytes.as_ref(), front.as_ref()].concat().into(),
+            None => bytes,
+        };
+        self.front = Some(Box::new(bytes));
     }
 
     /// The socket of its own beneath, for its options; a stream of h2 has none.
@@ -236,7 +253,7 @@ impl Stream {
     /// Whether its next byte comes straight from a socket that can be spliced, and goes straight to one.
     #[inline]
     pub fn is_spliceable(&self) -> bool {
-        matches!(self.transport, Transport::Plain(Socket::Raw(_))) && self.front.is_empty()
+        matches!(self.transport, Transport::Plain(Socket::Raw(_))) && self.front.is_none()
     }
 
     fn raw_mut(&mut self) -> io::Result<&mut Raw> {
@@ -313,11 +330,11 @@ impl Stream {
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.front.has_remaining() {
-            let n = this.front.len().min(buf.remaining());
-            buf.put_slice(&this.front.split_to(n));
-            if this.front.is_empty() {
-                this.front = Bytes::new(); // lets the allocation go
+        if let Some(front) = &mut this.front {
+            let n = front.len().min(buf.remaining());
+            buf.put_slice(&front.split_to(n));
+            if front.is_empty() {
+                this.front = None;
             }
             return Poll::Ready(Ok(()));
         }

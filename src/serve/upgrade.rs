@@ -212,3 +212,13 @@ async fn open(client: Client, opening: Opening) -> Option<(Stream, Capacity)> {
         _ => None, // an offer is answered by the version that it came by
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_tunnel_holds_beside_itself_is_small() {
+        assert!(size_of::<Guest>() <= 72, "{} bytes", size_of::<Guest>());
+    }
+}

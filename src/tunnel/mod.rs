@@ -454,3 +454,19 @@ impl Tunnel {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an idle tunnel costs is this, what its owner adds, and two sockets.
+    #[test]
+    fn a_tunnel_at_rest_is_small() {
+        let parts = [size_of::<Stream>(), size_of::<Direction>(), size_of::<Watch>()];
+        assert!(
+            size_of::<Tunnel>() <= 624,
+            "{} bytes, of which {parts:?} for a stream, a direction, the clocks",
+            size_of::<Tunnel>()
+        );
+    }
+}

@@ -11,7 +11,7 @@ use super::direction::Direction;
 use super::passage::Seen;
 use super::probe::{self, Probe, Queue};
 use super::{How, RoundTrips, Settings};
-use crate::base::{Moment, millis, random};
+use crate::base::{Moment, millis, unforeseen};
 use crate::net::{Stream, may_stay_shut};
 
 /// How long a side may take nothing before its TCP is looked at: well under `TCP_USER_TIMEOUT`, which would end
@@ -95,11 +95,11 @@ impl Watch {
     /// `framed`: the streams have frames, so that Pings can be put in.
     pub(super) fn new(settings: Arc<Settings>, framed: bool, now: u64) -> Self {
         let probe = |after: Option<Duration>| {
-            after.filter(|_| framed).map(|after| Probe::new(millis(after), millis(settings.pong_timeout), random(), now))
+            after.filter(|_| framed).map(|after| Probe::new(millis(after), millis(settings.pong_timeout), unforeseen(), now))
         };
         let ends_at = settings.max_age.map_or(u64::MAX, |age| {
             let jitter = millis(age.jitter.min(age.time));
-            now.saturating_add(millis(age.time)).saturating_sub(u64::from_ne_bytes(random()) % jitter.saturating_add(1))
+            now.saturating_add(millis(age.time)).saturating_sub(u64::from_ne_bytes(unforeseen()) % jitter.saturating_add(1))
         });
         Self {
             heard: now,

@@ -57,11 +57,11 @@ impl Server {
     pub(super) async fn dial(&self, alpn: ClientAlpn) -> Result<(Stream, Alpn), DialError> {
         let dial = async {
             let socket = match &self.address.target {
-                Target::Unix(path) => Socket::Unix(UnixStream::connect(path).await.map_err(connect_error)?),
+                Target::Unix(path) => Socket::from(UnixStream::connect(path).await.map_err(connect_error)?),
                 Target::Tcp { host, port } => {
                     let tcp = self.dial_tcp(host, *port).await?;
                     tune(&tcp);
-                    Socket::Tcp(tcp)
+                    Socket::from(tcp)
                 }
             };
             match (&self.connector, &self.address.target) {

@@ -19,7 +19,7 @@ fn pair() -> (Sealed, Session, Blocking) {
     near.set_nonblocking(true).unwrap();
     far.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let (server, client) = Session::pair(SUITE);
-    (Sealed::new(Socket::Unix(UnixStream::from_std(near).unwrap()), server, Vec::new(), false), client, far)
+    (Sealed::new(Socket::from(UnixStream::from_std(near).unwrap()), server, Vec::new(), false), client, far)
 }
 
 fn records(session: &mut Session, data: &[u8]) -> Vec<u8> {
@@ -127,7 +127,7 @@ async fn what_rustls_had_not_read_is_read_first() {
     let (server, mut peer) = Session::pair(SUITE);
     let stream = [records(&mut peer, b"first"), records(&mut peer, b"second"), records(&mut peer, b"third")].concat();
     let (held, rest) = stream.split_at(70);
-    let mut ours = Sealed::new(Socket::Unix(UnixStream::from_std(near).unwrap()), server, held.to_vec(), false);
+    let mut ours = Sealed::new(Socket::from(UnixStream::from_std(near).unwrap()), server, held.to_vec(), false);
     let mut buf = vec![0; 1 << 16];
     assert_eq!(ours.read(&mut buf).await.unwrap(), 11);
     far.write_all(rest).unwrap();
@@ -238,7 +238,7 @@ async fn an_alert_of_the_peers_is_an_error_and_not_answered() {
 async fn without_keys_nothing_is_said_or_heard() {
     let (near, mut far) = Blocking::pair().unwrap();
     near.set_nonblocking(true).unwrap();
-    let mut ours = Sealed::broken(Socket::Unix(UnixStream::from_std(near).unwrap()));
+    let mut ours = Sealed::broken(Socket::from(UnixStream::from_std(near).unwrap()));
     assert_eq!(ours.read(&mut [0; 100]).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
     assert!(ours.write(b"data").await.is_err());
     ours.shutdown().await.unwrap();

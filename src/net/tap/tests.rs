@@ -13,7 +13,7 @@ const TIMES: TapTimes =
 
 fn pair() -> (UnixStream, Tap, TapHandle) {
     let (client, server) = UnixStream::pair().expect("a pair");
-    let (tap, handle) = Tap::new(Stream::from(Socket::Unix(server)), TIMES);
+    let (tap, handle) = Tap::new(Stream::from(Socket::from(server)), TIMES);
     (client, tap, handle)
 }
 
@@ -196,7 +196,7 @@ async fn an_upload_that_outlives_its_answer_is_not_idle() {
 async fn an_answer_that_is_still_being_sent_is_not_idle() {
     let (mut client, server) = UnixStream::pair().expect("a pair");
     let times = TapTimes { keep_alive: Duration::from_secs(20), ..TIMES }; // less than it may take to send
-    let (mut tap, handle) = Tap::new(Stream::from(Socket::Unix(server)), times);
+    let (mut tap, handle) = Tap::new(Stream::from(Socket::from(server)), times);
     client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("sent");
     let mut buf = [0; 99];
     assert_eq!(tap.read(&mut buf).await.expect("a head"), 18);
@@ -226,7 +226,7 @@ fn h2_frame(kind: u8, length: u8) -> Vec<u8> {
 /// A tap on h2, past the preface, and what takes its budget to the last frame.
 async fn spent() -> (UnixStream, Tap, TapHandle) {
     let (mut client, server) = UnixStream::pair().expect("a pair");
-    let (mut tap, handle) = Tap::passing(Stream::from(Socket::Unix(server)), TIMES, 0);
+    let (mut tap, handle) = Tap::passing(Stream::from(Socket::from(server)), TIMES, 0);
     client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.expect("sent");
     client.write_all(&h2_frame(6, 8).repeat(1024)).await.expect("sent");
     let mut read = vec![0; 24 + 17 * 1024];

@@ -17,7 +17,7 @@ fn read_all(stream: &[u8], pieces: &[usize], room: usize, mut check: impl FnMut(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (near, mut far) = UnixStream::pair().unwrap();
-        let mut near = WholeRecords::of(Socket::Unix(near));
+        let mut near = WholeRecords::of(Socket::from(near));
         let write = async {
             let (mut rest, mut sizes) = (stream, pieces.iter().cycle());
             while !rest.is_empty() {

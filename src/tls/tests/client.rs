@@ -18,7 +18,7 @@ async fn connect(
     alpn: ClientAlpn,
 ) -> (Result<(Stream, Alpn), ConnectError>, Result<Secured, AcceptError>) {
     let (near, far) = pair().await;
-    tokio::join!(connector.connect(Socket::Tcp(near), host, alpn), acceptor.accept(Socket::Tcp(far), AMPLE, RecordLayer::Own))
+    tokio::join!(connector.connect(Socket::from(near), host, alpn), acceptor.accept(Socket::from(far), AMPLE, RecordLayer::Own))
 }
 
 async fn refused(acceptor: &Acceptor, connector: &Connector, host: &str) -> ConnectError {
@@ -137,7 +137,7 @@ async fn a_backend_that_speaks_plain_http_is_told_as_that() {
     let authority = Authority::new();
     let (near, mut far) = pair().await;
     far.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await.unwrap();
-    let error = connector(&authority.file).connect(Socket::Tcp(near), "a.test", ClientAlpn::Http1).await.unwrap_err();
+    let error = connector(&authority.file).connect(Socket::from(near), "a.test", ClientAlpn::Http1).await.unwrap_err();
     assert_eq!(error.fault, ConnectFault::NotTls);
     assert!(error.to_string().contains("is it http instead of https?"), "{error}");
 }
@@ -151,7 +151,7 @@ async fn a_backend_that_closes_is_told_as_that() {
         far.read_exact(&mut [0; 1]).await.unwrap(); // the handshake has begun
         drop(far);
     };
-    let (connected, ()) = tokio::join!(connector.connect(Socket::Tcp(near), "a.test", ClientAlpn::Http1), close);
+    let (connected, ()) = tokio::join!(connector.connect(Socket::from(near), "a.test", ClientAlpn::Http1), close);
     let error = connected.unwrap_err();
     assert_eq!(error.fault, ConnectFault::Gone, "{error}");
 }
@@ -170,7 +170,7 @@ async fn a_backend_without_the_http_version_asked_for_is_told_as_that() {
     let (near, far) = pair().await;
     let connector = connector(&authority.file);
     let (error, _) = tokio::join!(
-        connector.connect(Socket::Tcp(near), "a.test", ClientAlpn::Http1),
+        connector.connect(Socket::from(near), "a.test", ClientAlpn::Http1),
         tokio_rustls::TlsAcceptor::from(Arc::new(config)).accept(far)
     );
     let error = error.unwrap_err();
@@ -182,7 +182,7 @@ async fn a_backend_without_the_http_version_asked_for_is_told_as_that() {
 async fn a_host_that_can_be_in_no_certificate_is_our_mistake() {
     let authority = Authority::new();
     let (near, _far) = pair().await;
-    let error = connector(&authority.file).connect(Socket::Tcp(near), "a b", ClientAlpn::Http1).await.unwrap_err();
+    let error = connector(&authority.file).connect(Socket::from(near), "a b", ClientAlpn::Http1).await.unwrap_err();
     assert_eq!(error.fault, ConnectFault::Name);
 }
 
@@ -194,8 +194,8 @@ async fn sessions_with_a_backend_are_resumed() {
     let (near, far) = pair().await;
     let name = ServerName::try_from("a.test").unwrap();
     let (stream, server) = tokio::join!(
-        connector.connect(Socket::Tcp(near), "a.test", ClientAlpn::Http1),
-        acceptor.accept(Socket::Tcp(far), AMPLE, RecordLayer::Own)
+        connector.connect(Socket::from(near), "a.test", ClientAlpn::Http1),
+        acceptor.accept(Socket::from(far), AMPLE, RecordLayer::Own)
     );
     let ((mut stream, _), mut server) = (stream.unwrap(), server.unwrap());
     server.stream.write_all(b"!").await.unwrap();
@@ -203,7 +203,7 @@ async fn sessions_with_a_backend_are_resumed() {
     stream.read_exact(&mut [0]).await.unwrap(); // the tickets came before it
     let (near, far) = pair().await;
     let (again, _server) =
-        tokio::join!(connector.tls.connect(name, near), acceptor.accept(Socket::Tcp(far), AMPLE, RecordLayer::Own));
+        tokio::join!(connector.tls.connect(name, near), acceptor.accept(Socket::from(far), AMPLE, RecordLayer::Own));
     assert_eq!(again.unwrap().get_ref().1.handshake_kind(), Some(HandshakeKind::Resumed));
 }
 

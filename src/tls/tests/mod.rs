@@ -127,7 +127,7 @@ async fn handshake(
 ) -> (Result<Secured, AcceptError>, std::io::Result<ClientStream>) {
     let (near, far) = pair().await;
     let name = ServerName::try_from(name.to_owned()).unwrap();
-    tokio::join!(acceptor.accept(Socket::Tcp(far), AMPLE, RecordLayer::Own), TlsConnector::from(client).connect(name, near))
+    tokio::join!(acceptor.accept(Socket::from(far), AMPLE, RecordLayer::Own), TlsConnector::from(client).connect(name, near))
 }
 
 fn der(file: &Path) -> Vec<u8> {

@@ -155,7 +155,7 @@ async fn garbage_gets_an_alert_and_is_the_clients_fault() {
     ] {
         let (mut client, server) = pair().await;
         client.write_all(garbage).await.unwrap();
-        let error = acceptor.accept(Socket::Tcp(server), AMPLE, RecordLayer::Own).await.unwrap_err();
+        let error = acceptor.accept(Socket::from(server), AMPLE, RecordLayer::Own).await.unwrap_err();
         assert_eq!(error.fault, AcceptFault::Client, "{error}");
         assert!(error.to_string().contains("no TLS handshake"), "{error}");
         assert!(error.socket.is_some());
@@ -174,7 +174,7 @@ async fn a_handshake_message_of_16_mib_is_refused_by_its_length() {
     let acceptor = Acceptor::new(certificates(&[authority.issue(&["a.test"])]));
     let (mut client, server) = pair().await;
     client.write_all(b"\x16\x03\x01\x00\x04\x01\xff\xff\xff").await.unwrap();
-    let error = acceptor.accept(Socket::Tcp(server), AMPLE, RecordLayer::Own).await.unwrap_err();
+    let error = acceptor.accept(Socket::from(server), AMPLE, RecordLayer::Own).await.unwrap_err();
     assert_eq!(error.fault, AcceptFault::Client); // rustls sends no alert for this one: it is a bare close
 }
 
@@ -184,7 +184,7 @@ async fn a_client_that_stops_half_way_is_let_go_when_the_time_is_over() {
     let acceptor = Acceptor::new(certificates(&[authority.issue(&["a.test"])]));
     let (mut client, server) = pair().await;
     client.write_all(b"\x16\x03\x01\x02\x00").await.unwrap(); // a record of 512 bytes, and none of them
-    let error = acceptor.accept(Socket::Tcp(server), Duration::from_millis(20), RecordLayer::Own).await.unwrap_err();
+    let error = acceptor.accept(Socket::from(server), Duration::from_millis(20), RecordLayer::Own).await.unwrap_err();
     assert_eq!(error.fault, AcceptFault::Time);
     assert_eq!(error.to_string(), "the client did not finish the handshake in time");
     assert_eq!(client.read(&mut [0; 8]).await.unwrap(), 0, "closed");
@@ -197,7 +197,7 @@ async fn a_client_that_goes_away_is_nobodys_fault() {
     let (mut client, server) = pair().await;
     client.write_all(b"\x16\x03\x01").await.unwrap();
     drop(client);
-    let error = acceptor.accept(Socket::Tcp(server), AMPLE, RecordLayer::Own).await.unwrap_err();
+    let error = acceptor.accept(Socket::from(server), AMPLE, RecordLayer::Own).await.unwrap_err();
     assert_eq!(error.fault, AcceptFault::Gone, "{error}");
 }
 
@@ -234,7 +234,7 @@ async fn the_first_byte_is_looked_at_and_stays() {
         tcp.write_all(first).await.unwrap();
         let (mut unix, unix_far) = UnixStream::pair().unwrap();
         unix.write_all(first).await.unwrap();
-        for mut socket in [Socket::Tcp(far), Socket::Unix(unix_far)] {
+        for mut socket in [Socket::from(far), Socket::from(unix_far)] {
             assert_eq!(Hello::sniff(&socket, AMPLE).await.unwrap(), hello);
             let mut got = vec![0; first.len()];
             socket.read_exact(&mut got).await.unwrap();
@@ -247,7 +247,7 @@ async fn the_first_byte_is_looked_at_and_stays() {
 async fn a_client_without_a_first_byte_is_gone_or_too_slow() {
     let (tcp, far) = pair().await;
     let (unix, unix_far) = UnixStream::pair().unwrap();
-    for socket in [&Socket::Tcp(far), &Socket::Unix(unix_far)] {
+    for socket in [&Socket::from(far), &Socket::from(unix_far)] {
         let error = Hello::sniff(socket, Duration::from_millis(5)).await.unwrap_err();
         assert_eq!(error.fault, AcceptFault::Time);
     }
@@ -255,7 +255,7 @@ async fn a_client_without_a_first_byte_is_gone_or_too_slow() {
     let (tcp, far) = pair().await;
     let (unix, unix_far) = UnixStream::pair().unwrap();
     drop((tcp, unix));
-    for socket in [&Socket::Tcp(far), &Socket::Unix(unix_far)] {
+    for socket in [&Socket::from(far), &Socket::from(unix_far)] {
         assert_eq!(Hello::sniff(socket, AMPLE).await.unwrap(), Hello::Gone);
     }
 }

@@ -16,7 +16,7 @@ async fn shaken(versions: &[&'static SupportedProtocolVersion], layer: RecordLay
     let (near, far) = pair().await;
     let name = ServerName::try_from("a.test").unwrap();
     let connector = TlsConnector::from(Arc::new(config));
-    let (server, client) = tokio::join!(acceptor.accept(Socket::Tcp(far), AMPLE, layer), connector.connect(name, near));
+    let (server, client) = tokio::join!(acceptor.accept(Socket::from(far), AMPLE, layer), connector.connect(name, near));
     (server.unwrap().stream, client.unwrap())
 }
 
@@ -70,8 +70,8 @@ async fn both_sides_of_ours_go_on_with_each_other() {
     let connector = Connector::new(&settings).unwrap();
     for alpn in [ClientAlpn::Http1, ClientAlpn::Both] {
         let (near, far) = pair().await;
-        let connect = connector.connect(Socket::Tcp(near), "a.test", alpn);
-        let (client, server) = tokio::join!(connect, acceptor.accept(Socket::Tcp(far), AMPLE, RecordLayer::Own));
+        let connect = connector.connect(Socket::from(near), "a.test", alpn);
+        let (client, server) = tokio::join!(connect, acceptor.accept(Socket::from(far), AMPLE, RecordLayer::Own));
         let mut client = client.unwrap().0.into_record_layer(); // the tickets are not read yet: it skips them
         let mut server = server.unwrap().stream.into_record_layer();
         let http1 = alpn == ClientAlpn::Http1;
