@@ -155,7 +155,7 @@ fn keys_are_updated_by_the_peers(layer: &str) {
 }
 
 #[test]
-fn a_reload_changes_the_layer_of_new_connections_and_leaves_the_old() {
+fn the_layer_can_be_changed_by_a_reload() {
     let text = "record_layer = \"{layer}\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n[[route]]\nbackend = \"{backend}\"\n";
     let backend = Backend::echo();
     let text = |layer: &str| text.replace("{layer}", layer);
