@@ -167,8 +167,9 @@ impl Running {
                 tracing::info!(address = %first.local_address(), tls = tls.is_some(), "listening");
             }
             let entry = Arc::new(Entry { shared: self.shared.clone(), tls, redirect_https });
+            let spread = if bound.len() == 1 { places.runtimes.clone() } else { Vec::new() };
             for (listener, runtime) in bound.into_iter().zip(&places.runtimes) {
-                self.shared.tasks.spawn_on("listener", accept(listener, entry.clone()), runtime);
+                self.shared.tasks.spawn_on("listener", accept(listener, entry.clone(), spread.clone()), runtime);
             }
         }
         if let Ok(Some(admin)) = admin {

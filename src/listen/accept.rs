@@ -62,19 +62,22 @@ impl Listener {
     }
 
     /// Opens as many listeners on one address as there are runtimes, one in each: the kernel spreads the clients
-    /// (`SO_REUSEPORT`). They have their `max_connections` together. A unix socket has one listener, in the first.
+    /// (`SO_REUSEPORT`). A unix socket has one listener, in the first, and so has an address with `max_connections`:
+    /// whoever waits does so in one queue.
     pub fn bind_in(settings: &Settings, runtimes: &[Handle]) -> Result<Vec<Self>, BindError> {
         let mut listeners: Vec<Self> = Vec::new();
         for runtime in runtimes {
             let _inside = runtime.enter();
             let listener = match listeners.first() {
-                None if runtimes.len() == 1 => Self::bind(settings)?,
+                None if runtimes.len() == 1 || settings.max_connections.is_some() => {
+                    listeners.push(Self::bind(settings)?);
+                    break;
+                }
                 None => Self::bind_as(settings, Sharing::First)?,
                 Some(Self { waiting: Waiting::Unix(_), .. }) => break,
                 Some(first) => {
                     let settings = Settings { address: first.address.clone(), ..settings.clone() };
-                    let permits = first.permits.clone();
-                    Self { permits, ..Self::bind_as(&settings, Sharing::Further)? }
+                    Self::bind_as(&settings, Sharing::Further)?
                 }
             };
             listeners.push(listener);

@@ -53,6 +53,15 @@ impl Socket {
         }
     }
 
+    /// Moves it from the runtime that it is in to the one that this is called in.
+    pub fn move_here(self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(tcp) => TcpStream::from_std(tcp.into_std()?)?.into(),
+            Self::Unix(unix) => UnixStream::from_std(unix.into_std()?)?.into(),
+            Self::Raw(raw) => Self::Raw(raw),
+        })
+    }
+
     /// Lets go of the runtime.
     fn leave_runtime(self) -> io::Result<Raw> {
         Ok(match self {

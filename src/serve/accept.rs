@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use super::{Shared, connection};
-use crate::listen::Listener;
+use crate::listen::{Accepted, Listener};
 use crate::tls::Acceptor;
 
 /// One way in: what holds for all connections of a listener.
@@ -17,8 +19,10 @@ pub struct Entry {
     pub redirect_https: Option<u16>,
 }
 
-/// Accepts until the drain begins, then closes the listener.
-pub async fn accept(listener: Listener, entry: Arc<Entry>) {
+/// Accepts until the drain begins, then closes the listener. With `runtimes`, of which the first is this one, connections
+/// go to each of them in turn; without, all stay here.
+pub async fn accept(listener: Listener, entry: Arc<Entry>, runtimes: Vec<Handle>) {
+    let mut turn = (0..runtimes.len()).cycle();
     let shutdown = entry.shared.shutdown.clone();
     loop {
         let accepted = tokio::select! {
@@ -27,6 +31,19 @@ pub async fn accept(listener: Listener, entry: Arc<Entry>) {
             accepted = listener.accept() => accepted,
         };
         entry.shared.counters.connections.add();
-        entry.shared.tasks.spawn("connection", connection::serve(entry.clone(), accepted));
+        let tasks = &entry.shared.tasks;
+        match turn.next().filter(|number| *number > 0).and_then(|number| runtimes.get(number)) {
+            None => tasks.spawn("connection", connection::serve(entry.clone(), accepted)),
+            Some(runtime) => {
+                let entry = entry.clone();
+                let moved = async move {
+                    // One that cannot be watched (the kernel has no memory for it) is closed.
+                    if let Ok(socket) = accepted.socket.move_here() {
+                        connection::serve(entry, Accepted { socket, ..accepted }).await;
+                    }
+                };
+                tasks.spawn_on("connection", moved, runtime);
+            }
+        }
     }
 }

@@ -103,7 +103,10 @@ fn forward(before: &HeaderMap, host: Option<&str>, trusted: bool, secure: bool, 
     let client = headers::client_address(Some(peer), before, &trust);
     assert!(trusted || client == Some(peer), "a stranger said who it is");
 
-    let hop = Hop { peer: Some(peer), trusted, secure, host, forwarded };
+    let host = host.and_then(|host| HeaderValue::from_str(host).ok());
+    let made = HeaderValue::from_str(&peer.to_string()).expect("an address is a value");
+    let peer_value = forwarded.then_some(&made); // made before, or not
+    let hop = Hop { peer: Some(peer), peer_value, trusted, secure, host: host.as_ref(), forwarded };
     let mut fields = before.clone();
     headers::set_forwarded(&mut fields, &hop);
     let chain = text::all(&fields, "x-forwarded-for");
@@ -125,7 +128,7 @@ fn forward(before: &HeaderMap, host: Option<&str>, trusted: bool, secure: bool, 
         match cgi(name.as_str()).as_str() {
             "X_FORWARDED_FOR" => assert_eq!(value, b"192.0.2.1"),
             "X_FORWARDED_PROTO" => assert_eq!(value, proto),
-            "X_FORWARDED_HOST" => assert_eq!(Some(value), host.map(str::as_bytes)),
+            "X_FORWARDED_HOST" => assert_eq!(Some(value), host.as_ref().map(HeaderValue::as_bytes)),
             "FORWARDED" => assert!(forwarded && value.starts_with(b"for=192.0.2.1;")),
             _ => assert!(!is_about_the_client(name.as_str()), "{name} is a stranger's word"),
         }
