@@ -81,8 +81,12 @@ def interval(values: list[float], wanted: float = 0.95) -> tuple[float, float, f
 
 def text_table(header: list[str], rows: list[list[str]]) -> str:
     widths = [max(len(row[at]) for row in [header, *rows]) for at in range(len(header))]
-    cells = lambda row: [c.ljust(w) if at == 0 else c.rjust(w) for at, (c, w) in enumerate(zip(row, widths, strict=True))]  # noqa: E731
-    return "\n".join("  ".join(cells(row)).rstrip() for row in [header, *rows])
+
+    def line(row: list[str]) -> str:
+        padded = enumerate(zip(row, widths, strict=True))
+        return "  ".join(cell.rjust(width) if at else cell.ljust(width) for at, (cell, width) in padded).rstrip()
+
+    return "\n".join(line(row) for row in [header, *rows])
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:

@@ -162,7 +162,7 @@ class Laboratory:
 
 def spawn(command, processors, environment=None, log: Path | None = None) -> subprocess.Popen:
     """A process on these processors; what it says goes to a log, or, with none, to pipes."""
-    pin = lambda: os.sched_setaffinity(0, processors)  # noqa: E731
+    pin = lambda: os.sched_setaffinity(0, processors)
     options = {"env": os.environ | (environment or {}), "stdin": subprocess.DEVNULL, "preexec_fn": pin}
     if log is None:
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)

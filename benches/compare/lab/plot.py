@@ -4,7 +4,7 @@ import math
 from html import escape
 
 WIDTH, HEIGHT = 460, 260
-LEFT, RIGHT, TOP, BOTTOM = 56, 12, 46, 42
+LEFT, RIGHT, TOP, BOTTOM = 62, 26, 46, 42
 COLOURS = ["#1f5fbf", "#c2571a", "#3a8f4d", "#777777"]
 
 
@@ -16,11 +16,11 @@ def _steps(most: float) -> list[float]:
 
 
 def _number(value: float) -> str:
-    return f"{value:g}" if value < 10_000 else f"{value / 1000:,g}k"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:g}"
 
 
 def plot(title: str, x_name: str, y_name: str, series: dict[str, list[tuple[float, float]]],
-         x_names: dict[float, str] | None = None, log_y=False) -> str:  # fmt: skip
+         x_names: dict[float, str] | None = None, log_y=False) -> str:
     """`series`: points by the name of their line. `x_names`: the ticks of x, where they are not the first line's points."""
     points = [point for line in series.values() for point in line]
     xs = sorted({x for x, _ in points})
@@ -45,7 +45,7 @@ def plot(title: str, x_name: str, y_name: str, series: dict[str, list[tuple[floa
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
            'font-family="sans-serif" font-size="11" fill="#333">',
            f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
-           f'<text x="{LEFT}" y="16" font-size="13" font-weight="bold">{escape(title)}</text>']  # fmt: skip
+           f'<text x="{LEFT}" y="16" font-size="13" font-weight="bold">{escape(title)}</text>']
     for y in ticks_y:
         at = down(y)
         out.append(f'<path d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}" stroke="#ddd"/>')
@@ -53,7 +53,8 @@ def plot(title: str, x_name: str, y_name: str, series: dict[str, list[tuple[floa
     for x, name in ticks_x.items():
         out.append(f'<text x="{across(x):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{escape(name)}</text>')
     out.append(f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x_name)}</text>')
-    out.append(f'<text x="12" y="{HEIGHT / 2}" text-anchor="middle" transform="rotate(-90 12 {HEIGHT / 2})">{escape(y_name)}</text>')
+    upright = f'x="12" y="{HEIGHT / 2}" text-anchor="middle" transform="rotate(-90 12 {HEIGHT / 2})"'
+    out.append(f"<text {upright}>{escape(y_name)}</text>")
     at = LEFT
     for (name, line), colour in zip(series.items(), COLOURS, strict=False):
         path = "L".join(f"{across(x):.1f} {down(y):.1f}" for x, y in line)

@@ -7,7 +7,9 @@ from .machine import MachineLock
 from .workloads import Workload
 
 
-def take_turns(lab: Laboratory, lock: MachineLock, contenders: list[Contender], workload: Workload, rounds: int) -> dict[str, list[dict]]:
+def take_turns(
+    lab: Laboratory, lock: MachineLock, contenders: list[Contender], workload: Workload, rounds: int
+) -> dict[str, list[dict]]:
     """Each contender's figures, one entry for each round. Another one begins in each round, so that nobody always has
     the same neighbour's spell before its own."""
     runs = {contender.name: [] for contender in contenders}
