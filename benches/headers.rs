@@ -50,12 +50,12 @@ fn a_request(bencher: Bencher<'_, '_>) {
     let peer: Option<IpAddr> = Some([203, 0, 113, 7].into());
     bencher.with_inputs(request).bench_refs(|fields| {
         headers::check_request(&Method::GET, &uri, Version::HTTP_11, fields).unwrap();
-        let host = headers::effective_host(&uri, fields).map(str::to_owned);
+        let host = headers::effective_host(&uri, fields).and_then(|host| HeaderValue::from_str(host).ok());
         let trust = Trust::default();
         let client = headers::client_address(peer, fields, &trust);
         headers::normalise_request(&uri, fields);
         let stripped = headers::strip_request(fields);
-        let hop = Hop { peer, trusted: false, secure: true, host: host.as_deref(), forwarded: false };
+        let hop = Hop { peer, peer_value: None, trusted: false, secure: true, host: host.as_ref(), forwarded: false };
         headers::set_forwarded(fields, &hop);
         black_box((client, stripped))
     });
