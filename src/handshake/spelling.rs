@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName};
 /// title case.
 pub fn write_head<'a>(
     first_line: &[&[u8]],
-    names: impl Iterator<Item = &'a [u8]> + Clone,
+    names: impl Iterator<Item = &'a [u8]>,
     headers: &HeaderMap,
     fixed: &[(&HeaderName, &[u8])],
 ) -> Bytes {
@@ -23,45 +23,31 @@ pub fn write_head<'a>(
         out.put_slice(part);
     }
     out.put_slice(b"\r\n");
-    let mut written: Vec<(HeaderName, usize)> = Vec::with_capacity(16);
-    let mut placed = vec![false; fixed.len()];
-    let parsed = names.filter_map(|spelled| HeaderName::from_bytes(spelled).ok().map(|name| (spelled, name)));
-    for (place, (name, value)) in placed.iter_mut().zip(fixed) {
-        if !parsed.clone().any(|(_, there)| there == *name) {
-            *place = true;
-            put(&mut out, name, None, value);
-        }
+    // Read once: a name that is not among the well-known ones costs an allocation.
+    let lines: Vec<(&[u8], HeaderName)> =
+        names.filter_map(|spelled| HeaderName::from_bytes(spelled).ok().map(|name| (spelled, name))).collect();
+    let count = |lines: &[(&[u8], HeaderName)], name: &HeaderName| lines.iter().filter(|(_, there)| there == name).count();
+    for (name, value) in fixed.iter().filter(|(name, _)| count(&lines, name) == 0) {
+        put(&mut out, name, None, value);
     }
-    for (spelled, name) in parsed {
-        if let Some((place, (_, value))) = placed.iter_mut().zip(fixed).find(|(_, (fixed, _))| **fixed == name) {
-            if !std::mem::replace(place, true) {
-                put(&mut out, &name, Some(spelled), value);
+    for (place, (spelled, name)) in lines.iter().enumerate() {
+        // How many lines of this name came before.
+        let nth = count(lines.get(..place).unwrap_or_default(), name);
+        if let Some((_, value)) = fixed.iter().find(|(fixed, _)| *fixed == name) {
+            if nth == 0 {
+                put(&mut out, name, Some(spelled), value);
             }
-            continue;
-        }
-        let nth = nth_of(&mut written, &name);
-        if let Some(value) = headers.get_all(&name).iter().nth(nth) {
-            put(&mut out, &name, Some(spelled), value.as_bytes());
+        } else if let Some(value) = headers.get_all(name).iter().nth(nth) {
+            put(&mut out, name, Some(spelled), value.as_bytes());
         }
     }
     for name in headers.keys().filter(|name| !fixed.iter().any(|(fixed, _)| fixed == name)) {
-        let done = written.iter().find(|(there, _)| there == name).map_or(0, |(_, count)| *count);
-        for value in headers.get_all(name).iter().skip(done) {
+        for value in headers.get_all(name).iter().skip(count(&lines, name)) {
             put(&mut out, name, None, value.as_bytes());
         }
     }
     out.put_slice(b"\r\n");
     out.freeze()
-}
-
-/// How many lines of `name` came before this one.
-fn nth_of(written: &mut Vec<(HeaderName, usize)>, name: &HeaderName) -> usize {
-    if let Some((_, count)) = written.iter_mut().find(|(there, _)| there == name) {
-        *count += 1;
-        return *count - 1;
-    }
-    written.push((name.clone(), 1));
-    0
 }
 
 fn put(out: &mut BytesMut, name: &HeaderName, spelled: Option<&[u8]>, value: &[u8]) {

@@ -111,7 +111,8 @@ async fn route(connection: &Arc<Connection>, world: &Arc<World>, begun: Begun) -
         Action::Forward(forward) => match offer(&parts, forward) {
             Ok(Some(offer)) => {
                 let ask = upgrade::Ask { route: &route, forward, path: &path, host, parts, offer, raw, record, alive };
-                match upgrade::upgrade(connection, world, ask).await {
+                // Boxed: the exchange of an ordinary request has no room for it.
+                match Box::pin(upgrade::upgrade(connection, world, ask)).await {
                     Outcome::Answer(answer) => answer,
                     tunnel @ Outcome::Tunnel(..) => return tunnel,
                 }
