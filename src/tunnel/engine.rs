@@ -99,7 +99,7 @@ impl<O: Owner> Engines<O> {
         })
     }
 
-    /// Gives a tunnel to the engine with the fewest, or to the one with this number if it has no more than the fewest and a few.
+    /// Gives a tunnel to the engine with the fewest, or to the one with this number if that has `NEAR_MORE` more at most.
     /// It comes back where it does not stand on sockets alone.
     pub fn adopt(&self, tunnel: Tunnel, owner: O, near: usize) -> Result<(), Box<(Tunnel, O)>> {
         if !tunnel.has_sockets() {
