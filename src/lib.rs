@@ -3,6 +3,8 @@
 pub mod cli;
 
 pub mod app;
+pub mod log;
+
 pub mod config;
 
 pub mod admin;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use spliceway::app::{self, App, Reload};
 use spliceway::cli::{Command, Log, LogFormat, Words};
 use spliceway::config::{self, Config};
-use tracing_subscriber::EnvFilter;
+use spliceway::log::Flush;
 
 /// Could not start, or stopped for an error.
 const FAILED: u8 = 1;
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         Command::Run { config, listen: None, to: None } => run_file(config, &words.log),
         Command::Run { listen, to, .. } => run_quick(listen.as_deref(), to.as_deref(), &words.log),
         Command::Demo { http, https } => {
-            logging(&words.log);
+            let _log = logging(&words.log);
             app::demo(http, https).map_err(failed)
         }
     };
@@ -56,7 +56,7 @@ fn check(config: Option<PathBuf>) -> Result<(), Failure> {
 
 fn run_file(config: Option<PathBuf>, log: &Log) -> Result<(), Failure> {
     let path = find(config)?;
-    logging(log);
+    let _log = logging(log);
     let app = app::load(&path).map_err(|report| (WRONG, report.render(std::io::stderr().is_terminal())))?;
     run(app, Some(Box::new(move || config::check(&path))))
 }
@@ -65,7 +65,7 @@ fn run_quick(listen: Option<&str>, to: Option<&str>, log: &Log) -> Result<(), Fa
     let Some(to) = to else { return Err((WRONG, "error: --listen needs --to, the address of a backend".to_owned())) };
     let config =
         Config::quick(listen.unwrap_or(Words::DEFAULT_LISTEN), to).map_err(|error| (WRONG, format!("error: {error}")))?;
-    logging(log);
+    let _log = logging(log);
     run(App::build(config).map_err(|errors| (WRONG, errors.to_string()))?, None)
 }
 
@@ -77,12 +77,8 @@ fn failed(error: impl std::fmt::Display) -> Failure {
     (FAILED, format!("error: {error}"))
 }
 
-fn logging(log: &Log) {
+/// Logs until what it gives is dropped.
+fn logging(log: &Log) -> Flush {
     let human = log.format == LogFormat::Human || (log.format == LogFormat::Auto && std::io::stderr().is_terminal());
-    let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(&log.level)).with_writer(std::io::stderr);
-    if human {
-        builder.with_ansi(std::io::stderr().is_terminal()).compact().init();
-    } else {
-        builder.json().flatten_event(true).init();
-    }
+    spliceway::log::start(&log.level, human)
 }

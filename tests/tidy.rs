@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 const TOP: &str = env!("CARGO_MANIFEST_DIR");
 /// The rooms, from floor 9 down to floor 0.
-const FLOORS: &str = "main cli lib/app/config/admin handover demo/serve/upstream session/listen tls tunnel/route handshake/\
+const FLOORS: &str = "main cli lib/app log/config/admin handover demo/serve/upstream session/listen tls tunnel/route handshake/\
     headers frame record net metrics/base";
 /// Who may use whom on one floor; the rooms all of whose files are pure; what a pure file may not name.
 const BESIDE: &[(&str, &str)] = &[("net", "record")];
