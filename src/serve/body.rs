@@ -151,7 +151,7 @@ impl Flow {
 #[derive(Debug)]
 pub(super) enum ClientBody {
     Http1(Incoming),
-    Http2(H2Body),
+    Http2(Box<H2Body>),
     /// Of an extended CONNECT: what follows its head belongs to the tunnel.
     None,
 }
@@ -163,7 +163,7 @@ impl Body for ClientBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Http2(body) => Pin::new(body.as_mut()).poll_frame(cx).map_err(Into::into),
             Self::None => Poll::Ready(None),
         }
     }

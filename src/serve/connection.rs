@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Poll;
 
 use http::{HeaderValue, Request, Response};
@@ -31,6 +31,8 @@ pub(super) struct Connection {
     pub(super) peer: Peer,
     /// Its address as a field's value: for `X-Forwarded-For`.
     pub(super) peer_value: Option<HeaderValue>,
+    /// It as records have it.
+    peer_text: OnceLock<Box<str>>,
     pub(super) secure: bool,
     /// The hold on the input of h1; `None` on h2.
     pub(super) tap: Option<TapHandle>,
@@ -53,6 +55,7 @@ impl Connection {
             entry: entry.clone(),
             peer,
             peer_value: peer.ip_address().and_then(|address| HeaderValue::try_from(address.to_canonical().to_string()).ok()),
+            peer_text: OnceLock::new(),
             secure,
             tap,
             exchanges: AtomicUsize::new(0),
@@ -62,6 +65,11 @@ impl Connection {
             takeover: Mutex::new(None),
             rack: Rack::default(),
         })
+    }
+
+    /// Its peer as records have it.
+    pub(super) fn peer_text(&self) -> &str {
+        self.peer_text.get_or_init(|| self.peer.to_string().into())
     }
 
     /// An exchange has ended now.
@@ -203,7 +211,7 @@ async fn serve_http1(
 
 /// Answers a request. Where it became a tunnel the future never completes: the connection's driver sees that,
 /// and drops it with the rest of HTTP.
-async fn exchange(connection: Arc<Connection>, begun: Begun) -> Result<Response<Reply>, Infallible> {
+async fn exchange(connection: Arc<Connection>, begun: Box<Begun>) -> Result<Response<Reply>, Infallible> {
     match exchange::exchange(connection.clone(), begun).await {
         Outcome::Answer(answer) => Ok(answer),
         Outcome::Tunnel(takeover, _alive) => {

@@ -19,23 +19,23 @@ use crate::route::{Action, Forward, Found, Query, Redirect};
 
 /// A request that was just read, with what only its first moment can tell.
 pub(super) struct Begun {
-    parts: request::Parts,
-    body: ClientBody,
-    alive: Alive,
+    pub(super) parts: request::Parts,
+    pub(super) body: ClientBody,
+    pub(super) alive: Alive,
     /// It asks for a WebSocket; what follows its head is held.
     asks: bool,
     /// Its head as it came, where it asks for a WebSocket and the input is in step.
-    raw: Option<Vec<u8>>,
+    pub(super) raw: Option<Vec<u8>>,
 }
 
 /// To be called before anything more is read from the connection.
-pub(super) fn begin(connection: &Arc<Connection>, request: Request<ClientBody>) -> Begun {
+pub(super) fn begin(connection: &Arc<Connection>, request: Request<ClientBody>) -> Box<Begun> {
     let (parts, body) = request.into_parts();
     let asks = Offer::is_asked(&parts.method, parts.version, &parts.headers, laws::protocol(&parts));
     let raw = connection.tap.as_ref().and_then(|tap| tap.request(asks, !body.is_end_stream()));
     // Out of step the tap may have seen the end of a head only.
     let raw = raw.filter(|raw| raw.starts_with(parts.method.as_str().as_bytes()));
-    Begun { parts, body, alive: Alive::new(connection), asks, raw }
+    Box::new(Begun { parts, body, alive: Alive::new(connection), asks, raw })
 }
 
 /// What comes of a request.
@@ -47,13 +47,13 @@ pub(super) enum Outcome {
 }
 
 /// Answers a request, or makes a tunnel of it.
-pub(super) async fn exchange(connection: Arc<Connection>, begun: Begun) -> Outcome {
-    let Begun { parts, body, alive, asks, raw } = begun;
-    let has_body = !body.is_end_stream();
-    let in_step = raw.is_some();
-    let expects = has_body && parts.version == Version::HTTP_11 && parts.headers.contains_key(EXPECT);
+pub(super) async fn exchange(connection: Arc<Connection>, begun: Box<Begun>) -> Outcome {
+    let asks = begun.asks;
+    let has_body = !begun.body.is_end_stream();
+    let in_step = begun.raw.is_some();
+    let expects = has_body && begun.parts.version == Version::HTTP_11 && begun.parts.headers.contains_key(EXPECT);
     let world = connection.entry.shared.world.load_full();
-    let mut answer = match route(&connection, &world, Begun { parts, body, alive, asks, raw }).await {
+    let mut answer = match route(&connection, &world, begun).await {
         Outcome::Answer(answer) => answer,
         tunnel @ Outcome::Tunnel(..) => return tunnel,
     };
@@ -81,36 +81,35 @@ pub(super) struct BodySettled;
 #[derive(Clone)]
 struct MoreToCome;
 
-async fn route(connection: &Arc<Connection>, world: &Arc<World>, begun: Begun) -> Outcome {
-    let Begun { parts, body, alive, asks, raw } = begun;
-    let shared = &connection.entry.shared;
-    let host = laws::host(&parts);
+async fn route(connection: &Arc<Connection>, world: &Arc<World>, begun: Box<Begun>) -> Outcome {
+    let parts = &begun.parts;
+    let host = laws::host(parts);
     let client = laws::client(connection, world, &parts.headers);
     let shown_host = host.as_ref().ok().and_then(Clone::clone);
     let sent = parts.uri.path_and_query().cloned();
-    let mut record = Record::new(shared, client, parts.method.clone(), shown_host, sent.clone());
+    let mut record = Record::new(connection, client, parts.method.clone(), shown_host, sent.clone());
     let host = match host {
         Ok(host) => host,
-        Err(bad) => return Outcome::Answer(respond::failure(bad.into(), record, alive)),
+        Err(bad) => return Outcome::Answer(respond::failure(bad.into(), record, begun.alive)),
     };
     if let Some(port) = connection.entry.redirect_https {
-        return Outcome::Answer(redirect_https(port, host.as_ref(), &parts, asks, record, alive));
+        return Outcome::Answer(redirect_https(port, host.as_ref(), record, *begun));
     }
     // Kept apart from `host`, which moves on: a clone shares the bytes.
     let named = host.clone();
     let host_text = named.as_ref().map(laws::lossy);
     let sent_path = sent.as_ref().map_or("", PathAndQuery::path);
-    let query = Query { host: host_text.as_deref(), path: sent_path, method: laws::method(&parts), headers: &parts.headers };
+    let query = Query { host: host_text.as_deref(), path: sent_path, method: laws::method(parts), headers: &parts.headers };
     let Found { route, path } = match world.routes.find(&query) {
         Ok(Some(found)) => found,
-        Ok(None) => return Outcome::Answer(respond::failure(Failure::no_route(), record, alive)),
-        Err(error) => return Outcome::Answer(respond::failure(error.into(), record, alive)),
+        Ok(None) => return Outcome::Answer(respond::failure(Failure::no_route(), record, begun.alive)),
+        Err(error) => return Outcome::Answer(respond::failure(error.into(), record, begun.alive)),
     };
     record.route = Some(route.name.clone());
     let mut answer = match &route.action {
-        Action::Forward(forward) => match offer(&parts, forward) {
+        Action::Forward(forward) => match offer(parts, forward) {
             Ok(Some(offer)) => {
-                let ask = upgrade::Ask { route: &route, forward, path: &path, host, parts, offer, raw, record, alive };
+                let ask = upgrade::Ask { route: &route, forward, path: &path, host, begun, offer, record };
                 // Boxed: the exchange of an ordinary request has no room for it.
                 match Box::pin(upgrade::upgrade(connection, world, ask)).await {
                     Outcome::Answer(answer) => answer,
@@ -118,24 +117,24 @@ async fn route(connection: &Arc<Connection>, world: &Arc<World>, begun: Begun) -
                 }
             }
             Ok(None) => {
-                let job = forward::Job { route: &route, forward, path: &path, host, parts, body, record, alive };
+                let job = forward::Job { route: &route, forward, path: &path, host, begun, record };
                 forward::forward(connection, world, job).await
             }
             Err(refusal) => {
-                let mut answer = respond::failure(refusal.into(), record, alive);
+                let mut answer = respond::failure(refusal.into(), record, begun.alive);
                 if refusal == Refusal::Version(Draft::Hixie76) {
                     answer.extensions_mut().insert(MoreToCome);
                 }
                 answer
             }
         },
-        Action::Respond(own) if own.status.is_success() && laws::protocol(&parts).is_some() => {
-            respond::failure(Failure::no_socket(), record, alive)
+        Action::Respond(own) if own.status.is_success() && laws::protocol(parts).is_some() => {
+            respond::failure(Failure::no_socket(), record, begun.alive)
         }
-        Action::Respond(own) => respond::text_answer(own.status, HeaderMap::new(), own.body.clone(), record, alive),
+        Action::Respond(own) => respond::text_answer(own.status, HeaderMap::new(), own.body.clone(), record, begun.alive),
         Action::Redirect(redirect) => match redirect.expand(host_text.as_deref(), &origin_target(&parts.uri)) {
-            Some(location) => own_redirect(redirect.status, location, record, alive),
-            None => respond::failure(BadRequest::NoHost.into(), record, alive),
+            Some(location) => own_redirect(redirect.status, location, record, begun.alive),
+            None => respond::failure(BadRequest::NoHost.into(), record, begun.alive),
         },
     };
     // Here and nowhere before, so that answers of ours about a backend that failed have them too.
@@ -153,14 +152,8 @@ fn own_redirect(status: StatusCode, location: HeaderValue, record: Record, alive
     respond::text_answer(status, headers, text, record, alive)
 }
 
-fn redirect_https(
-    port: u16,
-    host: Option<&HeaderValue>,
-    parts: &request::Parts,
-    asks: bool,
-    record: Record,
-    alive: Alive,
-) -> Response<Reply> {
+fn redirect_https(port: u16, host: Option<&HeaderValue>, record: Record, begun: Begun) -> Response<Reply> {
+    let Begun { parts, alive, asks, .. } = begun;
     if asks || parts.headers.contains_key(UPGRADE) && parts.headers.contains_key("sec-websocket-key") {
         return respond::failure(Failure::needs_tls(), record, alive);
     }

@@ -16,7 +16,7 @@ use super::World;
 use super::body::{Alive, ClientBody, Flow, Reply, Source, Upload};
 use super::clock::Rack;
 use super::connection::Connection;
-use super::exchange::BodySettled;
+use super::exchange::{Begun, BodySettled};
 use super::laws::{self, Prepared};
 use super::record::Record;
 use super::respond::{self, Failure};
@@ -32,15 +32,14 @@ pub(super) struct Job<'a> {
     pub(super) forward: &'a Forward,
     pub(super) path: &'a Normal<'a>,
     pub(super) host: Option<HeaderValue>,
-    pub(super) parts: request::Parts,
-    pub(super) body: ClientBody,
+    pub(super) begun: Box<Begun>,
     pub(super) record: Record,
-    pub(super) alive: Alive,
 }
 
 /// Forwards it and gives the backend's answer, or ours about it.
 pub(super) async fn forward(connection: &Arc<Connection>, world: &World, job: Job<'_>) -> Response<Reply> {
-    let Job { route, forward, path, host, mut parts, body, mut record, alive } = job;
+    let Job { route, forward, path, host, begun, mut record } = job;
+    let Begun { mut parts, body, alive, .. } = *begun;
     let backend = match laws::backend(world, forward) {
         Ok(backend) => backend,
         Err(failure) => return respond::failure(failure, record, alive),

@@ -137,7 +137,7 @@ async fn idle(connection: &Connection, time: Duration) {
 /// One request and the way to answer it.
 struct Exchange {
     connection: Arc<Connection>,
-    begun: Begun,
+    begun: Box<Begun>,
     respond: SendResponse<Bytes>,
     /// What follows the head of an extended CONNECT: held by h2, within the stream's window, until it is known
     /// whether there is a tunnel.
@@ -162,7 +162,7 @@ impl Exchange {
             (ClientBody::None, Some(recv))
         } else {
             let length = headers::content_length(&parts.headers).ok().flatten();
-            (ClientBody::Http2(H2Body::new(recv, length)), None)
+            (ClientBody::Http2(Box::new(H2Body::new(recv, length))), None)
         };
         let begun = exchange::begin(connection, Request::from_parts(parts, body));
         let (send_time, linger) = (settings.times.send, settings.times.linger);

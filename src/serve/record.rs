@@ -1,6 +1,7 @@
 //! Records: one line for each request, one at the open and one at the close of each tunnel.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::body::Flow;
+use super::connection::Connection;
 use super::laws::{self, Client};
 use crate::base::RequestId;
 use crate::frame::{Close, Opaque};
@@ -34,9 +36,11 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What is known of a request; written when it is dropped, so that none is lost.
-#[derive(Debug)]
-pub(super) struct Record {
+/// What is known of a request; written when it is dropped, so that none is lost. On the heap, since it goes from hand
+/// to hand: what is large is not to be moved a dozen times.
+pub(super) struct Record(Box<Known>);
+
+pub(super) struct Known {
     pub(super) id: RequestId,
     pub(super) client: Client,
     pub(super) started: Instant,
@@ -51,20 +55,20 @@ pub(super) struct Record {
     host: Option<HeaderValue>,
     target: Option<PathAndQuery>,
     fault: Option<(Fault, String)>,
-    shared: Arc<Shared>,
+    connection: Arc<Connection>,
     /// It became a tunnel, which has records of its own.
     silent: bool,
 }
 
 impl Record {
     pub(super) fn new(
-        shared: &Arc<Shared>,
+        connection: &Arc<Connection>,
         client: Client,
         method: Method,
         host: Option<HeaderValue>,
         target: Option<PathAndQuery>,
     ) -> Self {
-        Self {
+        Self(Box::new(Known {
             id: RequestId::next(),
             client,
             started: Instant::now(),
@@ -77,9 +81,9 @@ impl Record {
             host,
             target,
             fault: None,
-            shared: shared.clone(),
+            connection: connection.clone(),
             silent: false,
-        }
+        }))
     }
 
     /// Whether the request was HEAD.
@@ -89,7 +93,7 @@ impl Record {
 
     /// Notes that the answer was not taken to its end: by the client, or by us when the grace is over.
     pub(super) fn blame_cut(&mut self) {
-        if self.shared.shutdown.has_ended() {
+        if self.connection.entry.shared.shutdown.has_ended() {
             self.blame(Fault::Us, || "the process ended before the answer did".to_owned());
         } else {
             self.blame(Fault::Client, || "the client went away before the answer's end".to_owned());
@@ -109,24 +113,48 @@ impl Record {
     }
 }
 
+impl Deref for Record {
+    type Target = Known;
+
+    fn deref(&self) -> &Known {
+        &self.0
+    }
+}
+
+impl DerefMut for Record {
+    fn deref_mut(&mut self) -> &mut Known {
+        &mut self.0
+    }
+}
+
 impl Drop for Record {
     fn drop(&mut self) {
         if self.silent {
             return;
         }
-        self.shared.counters.requests.add();
+        self.connection.entry.shared.counters.requests.add();
         if self.status.is_none() {
             self.blame_cut();
         }
-        if !self.shared.records {
+        if !self.connection.entry.shared.records {
             return;
         }
+        // Text, where it can be had without making it.
+        let id = self.id.digits();
+        let named;
+        let client = match &self.client {
+            Client::Peer(_) => self.connection.peer_text(),
+            client @ Client::Named(_) => {
+                named = client.to_string();
+                &named
+            }
+        };
         tracing::info!(
             target: "spliceway::records",
-            id = %self.id,
-            client = %self.client,
-            method = %self.method,
-            host = self.host.as_ref().map(laws::text).unwrap_or_default(),
+            id = str::from_utf8(&id).unwrap_or_default(),
+            client,
+            method = self.method.as_str(),
+            host = self.host.as_ref().map(laws::lossy).as_deref().unwrap_or_default(),
             path = self.target.as_ref().map_or("", PathAndQuery::path),
             route = self.route.as_deref(),
             backend = self.server.as_deref(),

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Version, request};
+use http::{HeaderMap, HeaderValue, Version};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::ask::{Asking, Judged, Judging};
 use super::body::Alive;
 use super::connection::Connection;
-use super::exchange::Outcome;
+use super::exchange::{Begun, Outcome};
 use super::forward::Answered;
 use super::laws;
 use super::record::{self, Record};
@@ -37,11 +37,9 @@ pub(super) struct Ask<'a> {
     pub(super) forward: &'a Forward,
     pub(super) path: &'a Normal<'a>,
     pub(super) host: Option<HeaderValue>,
-    pub(super) parts: request::Parts,
+    pub(super) begun: Box<Begun>,
     pub(super) offer: Offer,
-    pub(super) raw: Option<Vec<u8>>,
     pub(super) record: Record,
-    pub(super) alive: Alive,
 }
 
 /// Both sides agreed: what is left to do once HTTP has let go of the connection, or stream.
@@ -118,7 +116,8 @@ impl Owner for Guest {
 
 /// Performs the handshake with a backend.
 pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: Ask<'_>) -> Outcome {
-    let Ask { route, forward, path, host, mut parts, offer, raw, mut record, alive } = ask;
+    let Ask { route, forward, path, host, begun, offer, mut record } = ask;
+    let Begun { mut parts, raw, alive, .. } = *begun;
     let failed = |failure: Failure, record, alive| Outcome::Answer(respond::failure(failure, record, alive));
     let backend = match laws::backend(world, forward) {
         Ok(backend) => backend,
