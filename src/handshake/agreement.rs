@@ -10,7 +10,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::Answer;
 use super::offer::{Draft, Offer};
@@ -60,6 +60,8 @@ impl fmt::Display for Disagreement {
 pub struct Agreement {
     draft: Draft,
     answer: Answer,
+    /// The key that the backend was sent, and its right accept for it.
+    accepted: Option<(Bytes, HeaderValue)>,
 }
 
 impl Offer {
@@ -98,7 +100,7 @@ impl Offer {
         check_extensions(headers, &granted)?;
         let answer =
             Answer { is_http11: false, status: StatusCode::OK, reason: Bytes::new(), names: Vec::new(), headers: granted };
-        Ok(Agreement { draft: self.draft(), answer })
+        Ok(Agreement { draft: self.draft(), answer, accepted: None })
     }
 
     /// Judges a 101. `headers` are those of the request (what was offered), `key` the one that was sent.
@@ -118,6 +120,7 @@ impl Offer {
         if granted.contains_key(TRANSFER_ENCODING) || granted.get_all(CONTENT_LENGTH).iter().any(|length| length != "0") {
             return Err(Disagreement::Body);
         }
+        let mut accepted = None;
         if let Some(key) = key {
             let mut accepts = granted.get_all(SEC_WEBSOCKET_ACCEPT).iter();
             let accept = accepts.next().ok_or(Disagreement::AcceptMissing)?;
@@ -127,10 +130,11 @@ impl Offer {
             if accept.as_bytes() != accept_for(key).as_bytes() {
                 return Err(Disagreement::AcceptWrong);
             }
+            accepted = Some((Bytes::copy_from_slice(key), accept.clone()));
         }
         check_protocol(headers, granted)?;
         check_extensions(headers, granted)?;
-        Ok(Agreement { draft: self.draft(), answer })
+        Ok(Agreement { draft: self.draft(), answer, accepted })
     }
 }
 
@@ -194,7 +198,10 @@ impl Agreement {
         for name in [CONTENT_LENGTH, TRANSFER_ENCODING, SEC_WEBSOCKET_ACCEPT, UPGRADE, CONNECTION] {
             headers.remove(name);
         }
-        let accept = key.map(accept_for);
+        let accept = key.map(|key| match &self.accepted {
+            Some((sent, accept)) if sent == key => accept.clone(), // it was computed once
+            _ => HeaderValue::try_from(accept_for(key)).unwrap_or(HeaderValue::from_static("")), // base64 is legal in one
+        });
         // Clients of hixie-75 compare the whole head with what the draft prints.
         let (upgrade, reason): (&[u8], &[u8]) = if self.draft == Draft::Hixie75 {
             (b"WebSocket", &self.answer.reason)

@@ -38,12 +38,18 @@ impl fmt::Display for AnswerError {
     }
 }
 
+/// As many lines as a head may have where nothing else was set.
+const LINES: usize = 100;
+
 impl Answer {
     /// Reads a head from the start of `bytes`. `Ok(None)`: not whole yet, nothing consumed. Else the
     /// answer and how many bytes its head has.
     pub fn parse(bytes: &[u8], max_lines: usize) -> Result<Option<(Self, usize)>, AnswerError> {
-        let mut lines = vec![httparse::EMPTY_HEADER; max_lines];
-        let mut head = httparse::Response::new(&mut lines);
+        // The everyday limit needs no heap.
+        let (mut some, mut many) = ([httparse::EMPTY_HEADER; LINES], Vec::new());
+        many.resize(if max_lines > LINES { max_lines } else { 0 }, httparse::EMPTY_HEADER);
+        let lines = some.get_mut(..max_lines).unwrap_or(&mut many);
+        let mut head = httparse::Response::new(lines);
         let length = match head.parse(bytes) {
             Ok(httparse::Status::Complete(length)) => length,
             Ok(httparse::Status::Partial) => return Ok(None),
@@ -52,15 +58,20 @@ impl Answer {
         };
         let bad = |what: &str| AnswerError::Malformed(what.to_owned());
         let status = head.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or_else(|| bad("its status"))?;
+        let whole = Bytes::copy_from_slice(bytes.get(..length).unwrap_or_default()); // once, for all that is kept of it
+        let part = |part: &[u8]| {
+            let at = part.as_ptr().addr().checked_sub(bytes.as_ptr().addr()).filter(|at| at + part.len() <= length);
+            at.map_or_else(Bytes::new, |at| whole.slice(at..at + part.len()))
+        };
         let mut headers = HeaderMap::with_capacity(head.headers.len());
         let mut names = Vec::with_capacity(head.headers.len());
         for line in head.headers.iter() {
             let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| bad("a field's name"))?;
-            let value = HeaderValue::from_bytes(line.value).map_err(|_| bad("a field's value"))?;
+            let value = HeaderValue::from_maybe_shared(part(line.value)).map_err(|_| bad("a field's value"))?;
             headers.append(name, value);
-            names.push(Bytes::copy_from_slice(line.name.as_bytes()));
+            names.push(part(line.name.as_bytes()));
         }
-        let reason = Bytes::copy_from_slice(head.reason.unwrap_or_default().as_bytes());
+        let reason = part(head.reason.unwrap_or_default().as_bytes());
         Ok(Some((Self { is_http11: head.version == Some(1), status, reason, names, headers }, length)))
     }
 }

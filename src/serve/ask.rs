@@ -62,6 +62,7 @@ impl Asking<'_> {
     /// Over HTTP/2 where the server takes it, else over HTTP/1.1.
     async fn ask_one(&self, lease: &Lease) -> Result<Said, Silence> {
         if self.offer.fits_http2()
+            && lease.may_connect()
             && let Some(connected) = self.connect(lease).await?
         {
             return Ok(Said::Http2(connected));

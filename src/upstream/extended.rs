@@ -66,6 +66,11 @@ impl fmt::Display for ConnectError {
 }
 
 impl Lease {
+    /// Whether it may take a handshake over HTTP/2: what to ask of it otherwise need not be made.
+    pub fn may_connect(&self) -> bool {
+        self.server.may_carry() && !self.server.carriers.is_declined()
+    }
+
     /// Asks the leased server for a stream: `request` is CONNECT in origin form with `Host`, hop-by-hop fields
     /// gone. `None`: it does not take this over HTTP/2, and is to be asked over HTTP/1.1.
     pub async fn extended_connect(
@@ -74,7 +79,7 @@ impl Lease {
         protocol: &'static str,
     ) -> Result<Option<Connected>, ConnectError> {
         let server = &self.server;
-        if !server.may_carry() || server.carriers.is_declined() {
+        if !self.may_connect() {
             return Ok(None);
         }
         let mut request = request;
