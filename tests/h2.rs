@@ -200,7 +200,7 @@ fn trailers_pass_between_an_h2_client_and_an_h1_backend() {
         let head = conn.read_head();
         assert_eq!((head.value("TE"), head.value("Connection")), (Some("trailers"), Some("TE")));
         let body = conn.read_body(&head);
-        assert_eq!(body.trailers, ["X-Sum: 1"], "of the request");
+        assert_eq!(body.trailers, ["x-sum: 1"], "of the request");
         conn.send("HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 2\r\n\r\n");
         conn.wait_for_any_end();
     });

@@ -9,6 +9,8 @@
 //! - three clocks: for an unfinished head, for an idle connection, for a peer that takes no bytes;
 //! - a limit on the request line alone, so that the client is told that it was the target.
 //!
+//! And it puts the names in answers right that hyper does not spell (`spelling`).
+//!
 //! On h2 it passes bytes on, keeps the clock of sending, and counts the frames that carry nothing.
 //!
 //! Invariant: while the input is in step, hyper's buffer is empty when the service is called, so all
@@ -17,7 +19,7 @@
 //! connection is the only one: where a head begins is not known.
 
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,7 +31,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::frame_budget::FrameBudget;
-use super::{LINGER_BYTES, LINGER_TIME, Stream};
+use super::{LINGER_BYTES, LINGER_TIME, Spelling, Stream};
 
 /// The most that is held behind an offer; the kernel keeps the rest.
 const HELD_BYTES: usize = 64 << 10;
@@ -85,6 +87,10 @@ struct State {
     head: Vec<u8>,
     /// The head of the request that is served, as it came; empty where that is not known.
     served: Vec<u8>,
+    /// It is that, from its first byte to its last, for certain.
+    served_whole: bool,
+    /// How the names in the answer are spelled that hyper is about to write.
+    model: Option<Vec<u8>>,
     /// What the line being read holds so far.
     line: Line,
     /// Bytes read from the stream that hyper has not got.
@@ -119,6 +125,8 @@ impl State {
             mode: Mode::Head,
             head: Vec::new(),
             served: Vec::new(),
+            served_whole: false,
+            model: None,
             line: Line::Empty,
             held: BytesMut::new(),
             doubtful: false,
@@ -204,6 +212,7 @@ pub struct Tap {
     state: Arc<Mutex<State>>,
     times: TapTimes,
     longest_line: usize,
+    spelling: Spelling,
     /// What frames of h2 may carry nothing, and when their connection began.
     frames: Option<(Box<FrameBudget>, Instant)>,
     clock: Option<Pin<Box<Sleep>>>,
@@ -222,7 +231,18 @@ impl Tap {
     pub fn new(stream: Stream, times: TapTimes) -> (Self, TapHandle) {
         let state = Arc::new(Mutex::new(State::new()));
         let handle = TapHandle(state.clone());
-        (Self { stream, state, times, longest_line: usize::MAX, frames: None, clock: None, stall: None, linger: None }, handle)
+        let tap = Self {
+            stream,
+            state,
+            times,
+            longest_line: usize::MAX,
+            spelling: Spelling::new(),
+            frames: None,
+            clock: None,
+            stall: None,
+            linger: None,
+        };
+        (tap, handle)
     }
 
     /// The first head had begun before, at this moment.
@@ -430,15 +450,16 @@ impl AsyncRead for Tap {
 
 impl AsyncWrite for Tap {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
-        this.count_written(&polled, std::iter::once(buf));
-        this.or_stalled(cx, polled)
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        if let Some(model) = lock(&this.state).model.take() {
+            this.spelling.expect(model);
+        }
+        let Self { stream, spelling, .. } = this;
+        let polled = spelling.write(bufs, |bufs| Pin::new(stream).poll_write_vectored(cx, bufs));
         this.count_written(&polled, bufs.iter().map(|buf| &**buf));
         this.or_stalled(cx, polled)
     }
@@ -449,6 +470,7 @@ impl AsyncWrite for Tap {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.spelling.flushed();
         let polled = Pin::new(&mut this.stream).poll_flush(cx);
         this.or_stalled(cx, polled)
     }
@@ -479,7 +501,8 @@ impl TapHandle {
         state.out_of_step = false;
         let head = if is_offer && in_step { Some(std::mem::take(&mut state.head)) } else { None };
         state.served.clear();
-        if whole && !is_offer && !has_body {
+        state.served_whole = whole && !is_offer && !has_body;
+        if !is_offer {
             // Exchanged, not copied: each is the other's room for the request after the next.
             let State { head, served, .. } = &mut *state;
             std::mem::swap(head, served);
@@ -496,12 +519,23 @@ impl TapHandle {
     /// The head of the request that is served, once more; `None` for an offer or with a body, and where it is not
     /// sure that it was seen from its first byte.
     pub fn served(&self) -> Option<Vec<u8>> {
-        Some(lock(&self.0).served.clone()).filter(|head| !head.is_empty())
+        let state = lock(&self.0);
+        state.served_whole.then(|| state.served.clone())
+    }
+
+    /// What is known of how the names in that head are spelled.
+    pub fn names(&self) -> Vec<u8> {
+        lock(&self.0).served.clone()
+    }
+
+    /// The answer's head comes next, and its names are to be spelled as in this one.
+    pub fn spell(&self, model: Vec<u8>) {
+        lock(&self.0).model = Some(model);
     }
 
     /// Whether [`served`](Self::served) has one.
     pub fn has_served(&self) -> bool {
-        !lock(&self.0).served.is_empty()
+        lock(&self.0).served_whole
     }
 
     /// The request's body has been read to its end: a head comes next.
@@ -529,6 +563,7 @@ impl TapHandle {
         let mut state = lock(&self.0);
         state.serving = false;
         state.served.clear();
+        state.served_whole = false;
         state.served.shrink_to(1024); // as in `start_head`
         state.since = Instant::now();
         state.wake();

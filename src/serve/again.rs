@@ -1,36 +1,21 @@
-//! The RFC's spelling of handshake fields in answers that hyper writes.
-//!
-//! hyper writes names in title case, which gives `Sec-Websocket-Version`; embedded clients compare bytes.
-//! It does write names as a message spelled them, but only from a map that its own parser made. So it is
-//! made to parse, once, a head that spells them as we want.
+//! A request's head, read once more by hyper: what was made of it the first time went to a server that had just closed.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
-use std::sync::OnceLock;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{Extensions, Request, Response, request};
+use http::{Request, Response, request};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 
-const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Accept: x\r\n\
-    Sec-WebSocket-Protocol: x\r\nSec-WebSocket-Extensions: x\r\n\r\n";
-
-/// To be put into the extensions of an answer.
-pub(super) fn canonical() -> &'static Extensions {
-    static PARSED: OnceLock<Extensions> = OnceLock::new();
-    PARSED.get_or_init(|| parse(Bytes::from_static(HEAD), 100).map(|parts| parts.extensions).unwrap_or_default())
-}
-
-/// What hyper makes of a head of at most so many `lines`, the spelling of its names among the extensions. `None`: it
-/// takes it for none.
+/// What hyper makes of a head of at most so many `lines`. `None`: it takes it for none.
 pub(super) fn parse(head: Bytes, lines: usize) -> Option<request::Parts> {
     let parsed = RefCell::new(None);
     let service = service_fn(|request: Request<Incoming>| {
@@ -38,7 +23,7 @@ pub(super) fn parse(head: Bytes, lines: usize) -> Option<request::Parts> {
         async { Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())) }
     });
     let mut builder = http1::Builder::new();
-    builder.preserve_header_case(true).max_headers(lines).max_buf_size(head.len().max(64 << 10)); // 8 KiB is its least
+    builder.max_headers(lines).max_buf_size(head.len().max(64 << 10)); // 8 KiB is its least
     // The first poll parses all there is and calls the service; how it goes on does not matter.
     drop(builder.serve_connection(Canned(head), service).now_or_never());
     parsed.into_inner()
@@ -71,19 +56,13 @@ impl Write for Canned {
 
 #[cfg(test)]
 mod tests {
-    use super::{canonical, parse};
-
-    #[test]
-    fn a_map_of_names_was_made() {
-        assert!(!canonical().is_empty());
-    }
+    use super::parse;
 
     #[test]
     fn a_head_of_any_size_is_read_again_as_it_was_and_what_is_none_is_not() {
         let head = format!("GET /a HTTP/1.1\r\nHoSt: x\r\nX-Long: {}\r\n\r\n", "y".repeat(200_000));
         let parts = parse(head.into(), 100).unwrap();
         assert_eq!((parts.uri.path(), parts.headers.len()), ("/a", 2));
-        assert!(!parts.extensions.is_empty());
         assert!(parse("GET /a HTTP/1.1\r\nHost: x\r\n".into(), 100).is_none());
     }
 }

@@ -19,14 +19,11 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::connection::Connection;
 use super::record::{Fault, Record};
 use crate::net::{H2Body, TapHandle};
-use crate::upstream::{AnswerBody, BodyError};
+use crate::upstream::{AnswerBody, BodyError, INFORMATIONAL_ANSWERS};
 
 /// How long a client that expects a 100 is kept waiting for the backend's (RFC 9110 section 10.1.1: it
 /// need not wait for ever; curl waits 1 s).
 const EXPECT_TIME: Duration = Duration::from_secs(1);
-
-/// The most answers of 1xx before the final one. A server that says 102 or 103 says it a few times.
-const INFORMATIONAL_ANSWERS: usize = 100;
 
 /// What an upload tells those who wait for its answer.
 #[derive(Debug)]
@@ -124,6 +121,11 @@ impl Flow {
     pub(super) fn answered(&self) -> bool {
         self.answered.store(true, Ordering::Relaxed);
         self.held.load(Ordering::Relaxed)
+    }
+
+    /// Whether its body waits for the backend's word.
+    pub(super) fn is_held(&self) -> bool {
+        self.asking.is_some()
     }
 
     /// To be dropped when the answer is over.
@@ -302,31 +304,65 @@ impl Source {
     pub(super) fn backend(body: AnswerBody, between: Option<Duration>, until_close: bool, upload: Option<DropGuard>) -> Self {
         Self::Backend { body, between: between.map(|time| (time, Box::pin(sleep(time)))), until_close, _upload: upload }
     }
+
+    fn is_end(&self) -> bool {
+        match self {
+            Self::Own(bytes) => bytes.is_empty(),
+            Self::Told(_) => false,
+            Self::Backend { body, .. } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Told(length) => SizeHint::with_exact(*length),
+            Self::Backend { body, .. } => body.size_hint(),
+        }
+    }
 }
 
-/// An answer's body on its way to the client. Its drop is the end of the exchange.
-pub(super) struct Reply {
+/// An answer's body on its way to the client. Its drop is the end of the exchange. On the heap, as [`Record`] is: hyper
+/// moves it some ten times.
+pub(super) struct Reply(Box<Answer>);
+
+struct Answer {
     source: Source,
     record: Record,
     complete: bool,
     /// The source has failed; told at the next poll.
     failed: Option<BodyError>,
+    /// The backend's head, for how its names are spelled.
+    names: Vec<u8>,
     alive: Alive,
 }
 
 impl Reply {
     pub(super) fn new(source: Source, record: Record, alive: Alive) -> Self {
-        let mut reply = Self { source, record, complete: false, failed: None, alive };
+        let mut answer = Answer { source, record, complete: false, failed: None, names: Vec::new(), alive };
         // hyper sends no body to HEAD and does not ask for one.
-        reply.complete = reply.is_end_stream() || reply.record.is_head() || matches!(reply.source, Source::Told(_));
-        reply
+        answer.complete = answer.source.is_end() || answer.record.is_head() || matches!(answer.source, Source::Told(_));
+        Self(Box::new(answer))
+    }
+
+    /// The names in its head are spelled as in this one.
+    pub(super) fn spelled_as(mut self, names: Vec<u8>) -> Self {
+        self.0.names = names;
+        self
+    }
+
+    /// How they are.
+    pub(super) fn take_names(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.0.names)
     }
 
     /// The client takes none of it.
     pub(super) fn blame_stall(&mut self) {
-        self.record.blame(Fault::Client, || "the client took no bytes in time".to_owned());
+        self.0.record.blame(Fault::Client, || "the client took no bytes in time".to_owned());
     }
+}
 
+impl Answer {
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.source {
             Source::Own(bytes) if bytes.is_empty() => Poll::Ready(None),
@@ -352,7 +388,7 @@ impl Body for Reply {
     type Error = BodyError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = self.get_mut();
+        let this = &mut *self.get_mut().0;
         if let Some(error) = this.failed.take() {
             return Poll::Ready(Some(Err(error)));
         }
@@ -362,7 +398,7 @@ impl Body for Reply {
             Some(Ok(frame)) => {
                 this.record.bytes_out += frame.data_ref().map_or(0, Bytes::len) as u64;
                 // A length that is used up is an end to hyper's h1, which then asks no more.
-                this.complete = this.is_end_stream() || this.size_hint().exact() == Some(0);
+                this.complete = this.source.is_end() || this.source.size_hint().exact() == Some(0);
             }
             Some(Err(error)) => {
                 this.record.blame(Fault::Backend, || format!("its answer was cut short ({})", chain(&**error)));
@@ -382,23 +418,15 @@ impl Body for Reply {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Own(bytes) => bytes.is_empty(),
-            Source::Told(_) => false,
-            Source::Backend { body, .. } => body.is_end_stream(),
-        }
+        self.0.source.is_end()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Told(length) => SizeHint::with_exact(*length),
-            Source::Backend { body, .. } => body.size_hint(),
-        }
+        self.0.source.size_hint()
     }
 }
 
-impl Drop for Reply {
+impl Drop for Answer {
     fn drop(&mut self) {
         if !self.complete {
             if matches!(self.source, Source::Backend { until_close: true, .. }) {

@@ -157,7 +157,6 @@ async fn serve_http1(
     let connection = Connection::new(entry, peer, tap.is_tls(), Some(handle.clone()));
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(None); // the tap has the clocks
-    builder.preserve_header_case(true).title_case_headers(true);
     builder.max_header_size(settings.heads.bytes).max_buf_size(settings.heads.bytes.max(64 << 10));
     if settings.heads.count != 100 {
         builder.max_headers(settings.heads.count); // hyper's default needs no heap
@@ -213,7 +212,12 @@ async fn serve_http1(
 /// and drops it with the rest of HTTP.
 async fn exchange(connection: Arc<Connection>, begun: Box<Begun>) -> Result<Response<Reply>, Infallible> {
     match exchange::exchange(connection.clone(), begun).await {
-        Outcome::Answer(answer) => Ok(answer),
+        Outcome::Answer(mut answer) => {
+            if let Some(tap) = &connection.tap {
+                tap.spell(answer.body_mut().take_names());
+            }
+            Ok(answer)
+        }
         Outcome::Tunnel(takeover, _alive) => {
             connection.take_over(takeover);
             std::future::pending().await

@@ -12,7 +12,6 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio_util::sync::DropGuard;
 
-use super::World;
 use super::body::{Alive, ClientBody, Flow, Reply, Source, Upload};
 use super::clock::Rack;
 use super::connection::Connection;
@@ -20,7 +19,7 @@ use super::exchange::{Begun, BodySettled};
 use super::laws::{self, Prepared};
 use super::record::Record;
 use super::respond::{self, Failure};
-use super::spelling;
+use super::{World, again};
 use crate::headers::{self, check_response};
 use crate::net::TapHandle;
 use crate::route::{Forward, Normal, Route};
@@ -61,7 +60,7 @@ pub(super) async fn forward(connection: &Arc<Connection>, world: &World, job: Jo
     let method = parts.method.clone();
     let again = || {
         let head = connection.tap.as_ref()?.served()?;
-        let mut parts = spelling::parse(head.into(), world.settings.heads.count)?;
+        let mut parts = again::parse(head.into(), world.settings.heads.count)?;
         if parts.method != method {
             return None;
         }
@@ -71,7 +70,8 @@ pub(super) async fn forward(connection: &Arc<Connection>, world: &World, job: Jo
     };
     let can_again = connection.tap.as_ref().is_some_and(TapHandle::has_served);
     let again: Option<&Again<'_>> = can_again.then_some(&again);
-    let job = Sending { backend, prepared: &prepared, flow: &flow, rack, answer_time, again };
+    let tap = connection.tap.as_ref();
+    let job = Sending { backend, prepared: &prepared, flow: &flow, rack, answer_time, tap, again };
     let outcome = job.send(cookie.as_deref(), parts, body, &mut record).await;
     let unasked = flow.answered();
     let upload = flow.until_over();
@@ -128,6 +128,8 @@ struct Sending<'a> {
     flow: &'a Arc<Flow>,
     rack: &'a Rack,
     answer_time: Duration,
+    /// What knows how the client spelled names; of h2 there is none.
+    tap: Option<&'a TapHandle>,
     /// Where its head is still there; else it is copied before it goes.
     again: Option<&'a Again<'a>>,
 }
@@ -210,15 +212,20 @@ impl Sending<'_> {
         connection: ToBackend,
         mut request: Request<RequestBody>,
     ) -> Result<Result<Response<AnswerBody>, SendError>, Failure> {
-        let flow = self.flow.clone();
-        hyper::ext::on_informational(&mut request, move |answer| flow.informed(answer.status()));
-        let mut sent = pin!(connection.send(request, self.prepared.te_trailers));
+        // Over h1 the connection counts such answers itself, and only a held body waits for one.
+        let told = self.flow.is_held() || connection.http2_number().is_some();
+        if told {
+            let flow = self.flow.clone();
+            hyper::ext::on_informational(&mut request, move |answer| flow.informed(answer.status()));
+        }
+        let names = self.tap.map(TapHandle::names).unwrap_or_default();
+        let mut sent = pin!(connection.send(request, self.prepared.te_trailers, names));
         let mut clock = self.rack.lend(self.flow, self.answer_time);
         poll_fn(|cx| {
             if let Poll::Ready(answer) = sent.as_mut().poll(cx) {
                 return Poll::Ready(Ok(answer));
             }
-            if self.flow.poll_flooded(cx).is_ready() {
+            if told && self.flow.poll_flooded(cx).is_ready() {
                 return Poll::Ready(Err(Failure::bad_gateway("it sent informational answers without an end")));
             }
             clock.poll(cx).map(|()| {
@@ -252,7 +259,6 @@ fn copy_of(request: &Request<RequestBody>) -> Request<RequestBody> {
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
     *copy.headers_mut() = request.headers().clone();
-    *copy.extensions_mut() = request.extensions().clone(); // the spelling of its names
     copy
 }
 
@@ -283,6 +289,7 @@ impl Answered<'_> {
         }
         let (mut head, mut body) = response.into_parts();
         body.judged_good();
+        let names = body.take_head();
         headers::keep_one_length(&mut head.headers);
         record.status = Some(head.status);
         laws::response(connection, &self, backend, head.status, &mut head.headers);
@@ -293,6 +300,6 @@ impl Answered<'_> {
             Some(length) => Source::Told(length),
             None => Source::backend(body, self.forward.between_time, until_close, self.upload.take()),
         };
-        Response::from_parts(head, Reply::new(source, record, alive))
+        Response::from_parts(head, Reply::new(source, record, alive).spelled_as(names))
     }
 }

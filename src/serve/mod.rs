@@ -4,6 +4,7 @@
 //! timetable of all stations. It parses no bytes and knows no TOML.
 
 mod accept;
+mod again;
 mod ask;
 mod body;
 mod clock;
@@ -16,7 +17,6 @@ mod record;
 mod respond;
 mod settings;
 mod slot;
-mod spelling;
 mod upgrade;
 
 use std::sync::Arc;

@@ -9,7 +9,6 @@ use http::{HeaderMap, HeaderName, Response, StatusCode};
 use super::body::{Alive, Reply, Source, chain};
 use super::connection::Connection;
 use super::record::{Fault, Record};
-use super::spelling::canonical;
 use crate::handshake::{AnswerError, Disagreement, Refusal};
 use crate::headers::{BadRequest, BadResponse};
 use crate::net::{Clock, Peer, Socket, Stream, TapHandle, lingering_close};
@@ -151,11 +150,7 @@ pub(super) fn failure(failure: Failure, mut record: Record, alive: Alive) -> Res
     let mut headers = HeaderMap::with_capacity(fields.len() + 1);
     headers.extend(fields);
     record.blame(fault, || why);
-    let mut answer = text_answer(status, headers, text, record, alive);
-    if status == StatusCode::UPGRADE_REQUIRED {
-        answer.extensions_mut().extend(canonical().clone());
-    }
-    answer
+    text_answer(status, headers, text, record, alive)
 }
 
 /// A plain text answer of ours.

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 
 use super::BodyError;
 use super::backend::Lease;
-use super::connection::Http1;
+use super::connection::{Http1, quiet};
 use crate::net::{H2Body, Place};
 
 /// A streamed body. Dropping it before its end closes an h1 connection.
@@ -17,8 +17,10 @@ use crate::net::{H2Body, Place};
 pub struct AnswerBody {
     incoming: Source,
     lease: Lease,
-    connection: Option<Http1>,
+    connection: Option<Box<Http1>>,
     good: bool,
+    /// The head that it came behind, as that was spelled.
+    head: Vec<u8>,
 }
 
 /// Who reads it.
@@ -26,25 +28,31 @@ pub struct AnswerBody {
 enum Source {
     Hyper(Incoming),
     /// We do: the answer to an extended CONNECT.
-    Stream(H2Body, #[allow(dead_code)] Place), // the place is held, not looked at
+    Stream(Box<(H2Body, Place)>), // the place is held, not looked at
 }
 
 impl Source {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Hyper(body) => body.is_end_stream(),
-            Self::Stream(body, _) => body.is_end_stream(),
+            Self::Stream(body) => body.0.is_end_stream(),
         }
     }
 }
 
 impl AnswerBody {
-    pub(super) fn new(incoming: Incoming, lease: Lease, connection: Option<Http1>) -> Self {
-        Self { incoming: Source::Hyper(incoming), lease, connection, good: false }
+    pub(super) fn new(incoming: Incoming, lease: Lease, connection: Option<Box<Http1>>) -> Self {
+        let head = connection.as_ref().map(|http1| http1.answer_head()).unwrap_or_default();
+        Self { incoming: Source::Hyper(incoming), lease, connection, good: false, head }
     }
 
     pub(super) fn of_stream(body: H2Body, place: Place, lease: Lease) -> Self {
-        Self { incoming: Source::Stream(body, place), lease, connection: None, good: false }
+        Self { incoming: Source::Stream(Box::new((body, place))), lease, connection: None, good: false, head: Vec::new() }
+    }
+
+    /// The head of the answer, for how its names are spelled. Empty over h2, which knows one spelling.
+    pub fn take_head(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.head)
     }
 
     /// The head was judged and found good: its connection may carry other requests. Without this word it
@@ -71,8 +79,8 @@ impl Body for AnswerBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let polled = match &mut this.incoming {
-            Source::Hyper(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
-            Source::Stream(body, _) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
+            Source::Hyper(body) => poll_incoming(body, this.connection.as_deref_mut(), cx).map_err(BodyError::from),
+            Source::Stream(body) => Pin::new(&mut body.0).poll_frame(cx).map_err(BodyError::from),
         };
         match &polled {
             Poll::Ready(None) => {
@@ -93,7 +101,25 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         match &self.incoming {
             Source::Hyper(body) => body.size_hint(),
-            Source::Stream(body, _) => body.size_hint(),
+            Source::Stream(body) => body.0.size_hint(),
         }
     }
+}
+
+/// Reads a body, and where nothing of it is here drives its connection, if that is ours to do.
+fn poll_incoming(
+    body: &mut Incoming,
+    connection: Option<&mut Http1>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+    let Some(connection) = connection.filter(|connection| !connection.is_left_to_a_task()) else {
+        return Pin::new(body).poll_frame(cx);
+    };
+    // The look tells hyper that more is wanted.
+    let polled = Pin::new(&mut *body).poll_frame(&mut quiet());
+    if polled.is_ready() {
+        return polled;
+    }
+    connection.drive(cx);
+    Pin::new(body).poll_frame(&mut quiet())
 }

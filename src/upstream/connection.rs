@@ -5,21 +5,25 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::task::AtomicWaker;
 use http::header::{HOST, HeaderValue};
 use http::{Request, Response, Uri, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::answer::AnswerBody;
 use super::backend::{Lease, Server};
-use super::hearing::Hearing;
+use super::hearing::{Ear, Hearing};
 use super::{DialError, Protocol, RequestBody, Scheme};
-use crate::base::Tasks;
+use crate::base::{self, Tasks};
 use crate::headers::add_te;
 use crate::net::Stream;
 use crate::tls::{Alpn, ClientAlpn};
@@ -45,20 +49,43 @@ pub struct Connection {
 
 #[derive(Debug)]
 enum Sender {
-    Http1(Http1),
+    Http1(Box<Http1>),
     /// With the number by which the pool knows it.
     Http2(http2::SendRequest<RequestBody>, u64),
 }
 
 /// The hold on an h1 connection: its drop ends it.
-#[derive(Debug)]
 pub(super) struct Http1 {
     pub(super) sender: http1::SendRequest<RequestBody>,
+    driver: Driver,
+    ear: Ear,
     /// May carry further requests.
     pub(super) reusable: bool,
-    /// hyper ends a connection that nobody holds only when its last bytes are written; a server that takes
-    /// none would keep it, and the client's body in it, for as long as it likes.
-    _hold: Hold,
+    /// The thread whose runtime watches its socket.
+    pub(super) home: usize,
+    /// Its end is told by a `close_notify`.
+    is_tls: bool,
+    tasks: Tasks,
+}
+
+/// Who drives an h1 connection.
+enum Driver {
+    /// Whoever waits for its answer: no second task is woken for each request, and none waits with an idle connection.
+    Holder(Pin<Box<dyn Future<Output = ()> + Send>>),
+    /// A task, so that an upload goes on whether or not the client takes its answer.
+    Task {
+        /// hyper ends a connection that nobody holds only when its last bytes are written; a server that takes
+        /// none would keep it, and the client's body in it, for as long as it likes.
+        _hold: Hold,
+    },
+    /// Nobody: it has ended.
+    Over,
+}
+
+impl fmt::Debug for Http1 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http1").field("sender", &self.sender).field("reusable", &self.reusable).finish_non_exhaustive()
+    }
 }
 
 /// Tells a connection's task that nobody holds the connection any more.
@@ -141,7 +168,7 @@ impl Lease {
             let number = pool.keep_http2(sender.clone());
             Sender::Http2(sender, number)
         } else {
-            Sender::Http1(start_http1(TokioIo::new(Hearing::new(stream)), &self.server).await.map_err(handshake_error)?)
+            Sender::Http1(start_http1(stream, &self.server).await.map_err(handshake_error)?)
         };
         Ok(Connection { sender, lease: self.clone(), reused: false })
     }
@@ -155,7 +182,7 @@ impl Lease {
     /// A connection whose last answer has been read, once its task has seen that too.
     async fn just_ending(&self) -> Option<Sender> {
         let pool = &self.server.pool;
-        let mut http1 = pool.take_ending()?;
+        let mut http1 = pool.take_ending()?; // driven by a task
         if let Ok(ready) = timeout(ENDING_TIME, http1.sender.ready()).await {
             return ready.is_ok().then_some(Sender::Http1(http1));
         }
@@ -173,37 +200,117 @@ fn handshake_error(error: hyper::Error) -> DialError {
     DialError::Connect(std::io::Error::other(error))
 }
 
-/// Starts h1 on `io`, driven by a task of its own.
-pub(super) async fn start_http1<Io>(io: Io, server: &Server) -> hyper::Result<Http1>
+/// Starts h1 on `stream`.
+pub(super) async fn start_http1<S>(stream: S, server: &Server) -> hyper::Result<Box<Http1>>
 where
-    Io: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = http1::Builder::new();
-    // Names as they were spelled; those that we add, or that h2 has made lower case, in title case.
-    builder.preserve_header_case(true).title_case_headers(true);
     // The bound on what one stalled exchange holds in each direction.
     builder.max_buf_size(server.heads.bytes.max(64 << 10)).max_header_size(server.heads.bytes);
     if server.heads.count != 100 {
         builder.max_headers(server.heads.count); // hyper's default needs no heap
     }
-    let (sender, connection) = builder.handshake(io).await?;
-    let held = Arc::<Held>::default();
-    let guard = Hold(held.clone());
-    server.tasks.spawn("backend connection", async move {
-        let mut connection = pin!(connection);
-        let mut last: Option<Pin<Box<Sleep>>> = None; // runs once nobody holds it
-        poll_fn(|cx| {
-            if connection.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(()); // its errors reach whoever waits for an answer on it
-            }
-            if last.is_none() && held.poll_dropped(cx).is_ready() {
-                last = Some(Box::pin(sleep(ABANDONED_TIME)));
-            }
-            last.as_mut().map_or(Poll::Pending, |last| last.as_mut().poll(cx))
-        })
-        .await;
-    });
-    Ok(Http1 { sender, reusable: true, _hold: guard })
+    let (hearing, ear) = Hearing::new(stream);
+    let (sender, connection) = builder.handshake(TokioIo::new(hearing)).await?;
+    // Its errors reach whoever waits for an answer on it.
+    let driver = Driver::Holder(Box::pin(connection.map(drop)));
+    let (is_tls, tasks) = (server.address.scheme == Scheme::Https, server.tasks.clone());
+    Ok(Box::new(Http1 { sender, driver, ear, reusable: true, home: base::worker(), is_tls, tasks }))
+}
+
+impl Http1 {
+    /// Sends a request, whose names are spelled as in `names`.
+    pub(super) async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+        names: Vec<u8>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        self.ear.asked(names);
+        if !request.body().is_end_stream() {
+            self.leave_to_a_task();
+        }
+        let mut answer = pin!(self.sender.try_send_request(request));
+        let driver = &mut self.driver;
+        if matches!(driver, Driver::Task { .. }) {
+            return answer.await;
+        }
+        let answer = poll_fn(|cx| {
+            driver.drive(cx);
+            answer.as_mut().poll(&mut quiet())
+        });
+        answer.await
+    }
+
+    /// Does what can be done on it now, where that is its holder's to do; who is given by `cx` is woken when more can.
+    /// Whether it is.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> bool {
+        self.driver.drive(cx)
+    }
+
+    /// The head of the answer as it came.
+    pub(super) fn answer_head(&self) -> Vec<u8> {
+        self.ear.answered()
+    }
+
+    /// Has it come to rest, if it can; on the way to the pool, or out of it. What it was told before that wakes nobody.
+    pub(super) fn settle(&mut self) {
+        self.drive(&mut quiet());
+    }
+
+    /// Whether a task drives it.
+    pub(super) fn is_left_to_a_task(&self) -> bool {
+        matches!(self.driver, Driver::Task { .. })
+    }
+
+    /// Has a task drive it, for good.
+    pub(super) fn leave_to_a_task(&mut self) {
+        let Driver::Holder(mut connection) = self.driver.take() else { return };
+        let held = Arc::<Held>::default();
+        self.driver = Driver::Task { _hold: Hold(held.clone()) };
+        self.tasks.spawn("backend connection", async move {
+            let mut last: Option<Pin<Box<Sleep>>> = None; // runs once nobody holds it
+            poll_fn(|cx| {
+                if connection.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                if last.is_none() && held.poll_dropped(cx).is_ready() {
+                    last = Some(Box::pin(sleep(ABANDONED_TIME)));
+                }
+                last.as_mut().map_or(Poll::Pending, |last| last.as_mut().poll(cx))
+            })
+            .await;
+        });
+    }
+}
+
+impl Driver {
+    /// Takes it from its holder; of one that has none this is `Over`.
+    fn take(&mut self) -> Self {
+        if matches!(self, Self::Holder(_)) { std::mem::replace(self, Self::Over) } else { Self::Over }
+    }
+
+    fn drive(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Self::Holder(connection) = self
+            && connection.as_mut().poll(cx).is_ready()
+        {
+            *self = Self::Over;
+        }
+        !matches!(self, Self::Task { .. })
+    }
+}
+
+impl Drop for Http1 {
+    fn drop(&mut self) {
+        if self.is_tls {
+            self.leave_to_a_task(); // it says goodbye
+        }
+    }
+}
+
+/// For what only happens while a connection is driven: nobody is to be woken for it.
+pub(super) fn quiet() -> Context<'static> {
+    Context::from_waker(Waker::noop())
 }
 
 async fn start_http2(stream: Stream, server: &Server) -> hyper::Result<http2::SendRequest<RequestBody>> {
@@ -246,7 +353,13 @@ impl Connection {
 
     /// Sends `request`: origin form, `Host` set, hop-by-hop fields gone; `te_trailers` where the client
     /// takes trailers. Dropping the future cancels the request and closes an h1 connection.
-    pub async fn send(self, mut request: Request<RequestBody>, te_trailers: bool) -> Result<Response<AnswerBody>, SendError> {
+    /// Over h1 its names are spelled as in the head `names`.
+    pub async fn send(
+        self,
+        mut request: Request<RequestBody>,
+        te_trailers: bool,
+        names: Vec<u8>,
+    ) -> Result<Response<AnswerBody>, SendError> {
         let Self { sender, lease, reused } = self;
         let failed = |error: TrySendError<Request<RequestBody>>| {
             let mut error = error;
@@ -258,7 +371,7 @@ impl Connection {
                 if te_trailers {
                     add_te(request.headers_mut(), Version::HTTP_11);
                 }
-                let response = http1.sender.try_send_request(request).await.map_err(failed)?;
+                let response = http1.send(request, names).await.map_err(failed)?;
                 Ok(response.map(|body| AnswerBody::new(body, lease, Some(http1))))
             }
             Sender::Http2(mut sender, _) => {

@@ -4,25 +4,34 @@
 //! reset the connection. The next write fails while the answer still waits to be read, and hyper gives
 //! up at a failed write. So a write that fails waits here until reading has come to its end.
 //!
-//! It also gives up a server that takes no bytes at all: an upload may outlive its answer, and then
+//! It also notes how names are spelled, which hyper forgets: it has those of a request written as their author spelled
+//! them, and keeps the answer's head as it came. And it counts the answers before the final one.
+//!
+//! Last, it gives up a server that takes no bytes at all: an upload may outlive its answer, and then
 //! nobody else has a clock on it.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use crate::net::Stream;
+use crate::net::{Spelling, head_end};
 
 /// How long a server may take no bytes while there are some for it: nginx's `proxy_send_timeout`.
 const SEND_TIME: Duration = Duration::from_secs(60);
 
+/// The most answers of 1xx before the final one. A server that says 102 or 103 says it a few times.
+pub const INFORMATIONAL_ANSWERS: usize = 100;
+
 #[derive(Debug)]
-pub(super) struct Hearing {
-    stream: Stream,
+pub(super) struct Hearing<S> {
+    stream: S,
+    ear: Ear,
+    spelling: Spelling,
     /// What writing failed with.
     failed: Option<io::Error>,
     /// Nothing more can be read.
@@ -33,19 +42,86 @@ pub(super) struct Hearing {
     stall: Option<Pin<Box<Sleep>>>,
 }
 
-impl Hearing {
-    pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, failed: None, ended: false, writer: None, stall: None }
+/// What a stream hears of heads: the hold that the connection's owner has on it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ear(Arc<Mutex<Heads>>);
+
+#[derive(Debug, Default)]
+struct Heads {
+    /// How the names in the request are spelled that hyper is about to write.
+    names: Option<Vec<u8>>,
+    /// The answer's head is awaited, or not whole.
+    listening: bool,
+    /// What has come of it.
+    answer: Vec<u8>,
+    informational: usize,
+}
+
+impl Ear {
+    fn lock(&self) -> MutexGuard<'_, Heads> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To be called before a request is given to hyper.
+    pub(super) fn asked(&self, names: Vec<u8>) {
+        *self.lock() = Heads { names: Some(names), listening: true, answer: Vec::new(), informational: 0 };
+    }
+
+    /// The head of the final answer, as it came.
+    pub(super) fn answered(&self) -> Vec<u8> {
+        let mut heads = self.lock();
+        heads.listening = false;
+        std::mem::take(&mut heads.answer)
+    }
+}
+
+impl Heads {
+    /// Takes in bytes of answers. Not without an end those that are none: hyper reads over them, and so must we.
+    fn hear(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while self.listening && !bytes.is_empty() {
+            let before = self.answer.len();
+            if before > 0 {
+                self.answer.extend_from_slice(bytes); // a head in pieces
+            }
+            let end = head_end(if before > 0 { &self.answer } else { bytes }, before);
+            let used = end.map_or(bytes.len(), |end| end.saturating_sub(before));
+            if before == 0 {
+                self.answer.extend_from_slice(bytes.get(..used).unwrap_or_default());
+            }
+            self.answer.truncate(before + used);
+            bytes = bytes.get(used..).unwrap_or_default();
+            if end.is_none() {
+                break;
+            }
+            if !matches!(self.answer.get(..12), Some([b'H', .., b' ', b'1', b'0', b'0' | b'2'..=b'9'])) {
+                self.listening = false;
+                break;
+            }
+            self.answer.clear();
+            self.informational += 1;
+            if self.informational > INFORMATIONAL_ANSWERS {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "it sent informational answers without an end"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Hearing<S> {
+    pub(super) fn new(stream: S) -> (Self, Ear) {
+        let ear = Ear::default();
+        let (failed, ended, writer, stall) = (None, false, None, None);
+        (Self { stream, ear: ear.clone(), spelling: Spelling::new(), failed, ended, writer, stall }, ear)
     }
 
     /// What writing came to; a failure only once reading has ended.
     fn heard_out<T>(
         &mut self,
         cx: &mut Context<'_>,
-        write: impl FnOnce(Pin<&mut Stream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+        write: impl FnOnce(Pin<&mut S>, &mut Spelling, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if self.failed.is_none() {
-            match write(Pin::new(&mut self.stream), cx) {
+            match write(Pin::new(&mut self.stream), &mut self.spelling, cx) {
                 Poll::Ready(Ok(done)) => {
                     self.stall = None;
                     return Poll::Ready(Ok(done));
@@ -65,7 +141,7 @@ impl Hearing {
     }
 }
 
-impl AsyncRead for Hearing {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Hearing<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
@@ -75,18 +151,27 @@ impl AsyncRead for Hearing {
             if let Some(writer) = this.writer.take() {
                 writer.wake();
             }
+        } else {
+            let mut heads = this.ear.lock();
+            if heads.listening {
+                heads.hear(buf.filled().get(before..).unwrap_or_default())?;
+            }
         }
         Poll::Ready(read)
     }
 }
 
-impl AsyncWrite for Hearing {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Hearing<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().heard_out(cx, |stream, cx| stream.poll_write(cx, buf))
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        self.get_mut().heard_out(cx, |stream, cx| stream.poll_write_vectored(cx, bufs))
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if let Some(names) = this.ear.lock().names.take() {
+            this.spelling.expect(names);
+        }
+        this.heard_out(cx, |stream, spelling, cx| spelling.write(bufs, |bufs| stream.poll_write_vectored(cx, bufs)))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -94,11 +179,47 @@ impl AsyncWrite for Hearing {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().heard_out(cx, Stream::poll_flush)
+        self.get_mut().heard_out(cx, |stream, spelling, cx| {
+            spelling.flushed();
+            stream.poll_flush(cx)
+        })
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Whoever shuts down reads no more.
         Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(pieces: &[&str]) -> (io::Result<()>, Vec<u8>, bool) {
+        let mut heads = Heads { listening: true, ..Heads::default() };
+        let result = pieces.iter().try_for_each(|piece| heads.hear(piece.as_bytes()));
+        (result, heads.answer, heads.listening)
+    }
+
+    #[test]
+    fn the_head_of_the_final_answer_is_kept_however_it_comes() {
+        let early = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n";
+        let head = "HTTP/1.1 200 OK\r\nX-a: 1\r\n\r\n";
+        let all = format!("{early}{head}body\r\n\r\n");
+        for cut in 0..all.len() {
+            let (first, second) = all.split_at(cut);
+            for pieces in [vec![first, second], vec![first, &second[..second.len() / 2], &second[second.len() / 2..]]] {
+                let (result, answer, listening) = heard(&pieces);
+                assert!(result.is_ok() && !listening);
+                assert_eq!(String::from_utf8_lossy(&answer), head, "cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn informational_answers_have_an_end() {
+        let answers = |n| "HTTP/1.1 102 Processing\r\n\r\n".repeat(n);
+        assert!(heard(&[&answers(INFORMATIONAL_ANSWERS)]).0.is_ok());
+        assert!(heard(&[&answers(INFORMATIONAL_ANSWERS + 1)]).0.is_err());
     }
 }

@@ -22,6 +22,7 @@ pub use backend::{Backend, Lease};
 pub use connection::{Connection, SendError};
 pub use dial::DialError;
 pub use extended::{ConnectError, Connected};
+pub use hearing::INFORMATIONAL_ANSWERS;
 pub use replay::replay;
 pub use settings::{Protocol, Scheme, ServerAddress, Settings, Sticky, Target};
 

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::RequestBody;
 use super::connection::Http1;
+use crate::base;
 
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -18,7 +19,7 @@ pub(super) struct Pool {
 
 #[derive(Debug, Default)]
 struct State {
-    http1: Vec<(Http1, Instant)>,
+    http1: Vec<(Box<Http1>, Instant)>,
     http2: Option<Http2>,
     /// How many h2 connections there have been.
     numbered: u64,
@@ -38,31 +39,40 @@ impl Pool {
     }
 
     /// An h1 connection that can take a request now.
-    pub(super) fn take_http1(&self) -> Option<Http1> {
+    pub(super) fn take_http1(&self) -> Option<Box<Http1>> {
         let mut state = self.lock();
-        // One that is not ready yet is still ending its last exchange: it stays for later.
-        let mut place = state.http1.len();
+        let worker = base::worker();
+        // The warmest that this thread's runtime watches, then the warmest of all.
+        let home = state.http1.iter().rposition(|(http1, _)| http1.home == worker && http1.sender.is_ready());
+        let mut place = home.map_or(state.http1.len(), |home| home + 1);
         while let Some(before) = place.checked_sub(1) {
             place = before;
-            let (http1, since) = state.http1.get(place)?;
+            let (http1, since) = state.http1.get_mut(place)?;
+            http1.settle(); // nobody has looked whether the server has closed it
             if http1.sender.is_closed() {
                 state.http1.remove(place);
             } else if http1.sender.is_ready() {
                 // Those below it are colder still.
                 return if since.elapsed() < self.idle_time { Some(state.http1.remove(place).0) } else { None };
-            }
+            } // else it is still ending its last exchange, and stays for later
         }
         None
     }
 
     /// The warmest h1 connection that is still ending its last exchange.
-    pub(super) fn take_ending(&self) -> Option<Http1> {
+    pub(super) fn take_ending(&self) -> Option<Box<Http1>> {
         let mut state = self.lock();
         let place = state.http1.iter().rposition(|(http1, _)| !http1.sender.is_ready() && !http1.sender.is_closed())?;
         Some(state.http1.remove(place).0)
     }
 
-    pub(super) fn put_http1(&self, http1: Http1) {
+    pub(super) fn put_http1(&self, mut http1: Box<Http1>) {
+        if http1.reusable && !http1.sender.is_ready() {
+            http1.settle();
+            if !http1.sender.is_ready() {
+                http1.leave_to_a_task(); // in here nobody drives it
+            }
+        }
         if http1.reusable && !http1.sender.is_closed() {
             self.lock().http1.push((http1, Instant::now())); // the closed among them go with `take_http1` and `sweep`
         }
@@ -95,7 +105,10 @@ impl Pool {
     /// request that shares it has.
     pub(super) fn sweep(&self) {
         let mut state = self.lock();
-        state.http1.retain(|(http1, since)| !http1.sender.is_closed() && since.elapsed() < self.idle_time);
+        state.http1.retain_mut(|(http1, since)| {
+            http1.settle();
+            !http1.sender.is_closed() && since.elapsed() < self.idle_time
+        });
         state.http2.take_if(|http2| http2.sender.is_closed() || http2.used.elapsed() >= self.idle_time);
     }
 

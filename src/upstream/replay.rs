@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::TrySendError;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::answer::AnswerBody;
@@ -23,9 +23,9 @@ use crate::net::Stream;
 pub async fn replay(lease: Lease, mut stream: Stream, read: Bytes) -> hyper::Result<Response<AnswerBody>> {
     stream.unread(read);
     let mute = Mute { stream, asked: false, reader: None };
-    let mut connection = start_http1(TokioIo::new(mute), &lease.server).await?;
+    let mut connection = start_http1(mute, &lease.server).await?;
     connection.reusable = false;
-    let response = connection.sender.send_request(Request::new(no_body())).await?;
+    let response = connection.send(Request::new(no_body()), Vec::new()).await.map_err(TrySendError::into_error)?;
     Ok(response.map(|body| AnswerBody::new(body, lease, Some(connection))))
 }
 

@@ -250,7 +250,7 @@ async fn what_is_sent_gives_back_also_when_it_is_sent_in_parts() {
     let (mut client, mut tap, handle) = spent().await;
     // Two DATA frames of 32 bytes, three for each, in buffers that begin and end anywhere.
     let sent = h2_frame(0, 32).repeat(2);
-    let parts: Vec<_> = sent.chunks(7).map(io::IoSlice::new).collect();
+    let parts: Vec<_> = sent.chunks(7).map(IoSlice::new).collect();
     let n = poll_fn(|cx| Pin::new(&mut tap).poll_write_vectored(cx, &parts)).await.expect("room");
     assert_eq!(n, sent.len());
     for given in (0..7).rev() {
