@@ -7,6 +7,7 @@ mod random;
 mod shutdown;
 mod tasks;
 mod time;
+mod turn;
 pub mod units;
 mod worker;
 
@@ -15,4 +16,5 @@ pub use random::{random, unforeseen};
 pub use shutdown::Shutdown;
 pub use tasks::{Hold, Tasks};
 pub use time::{Moment, instant, millis};
+pub use turn::{OthersFirst, others_first};
 pub use worker::{be_worker, worker};

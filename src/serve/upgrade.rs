@@ -129,6 +129,7 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
         (WebSocket::Forward, Some(key)) => Some(key.as_bytes().to_vec()),
         _ => offer.needs_key().then(|| fresh_key(random()).into_bytes()),
     };
+    base::others_first().await;
     let deadline = Instant::now() + forward.handshake_time;
     let asking = Asking { offer: &offer, parts: &parts, prepared: &prepared, raw: raw.as_deref(), key: key.as_deref(), world };
     let asked = timeout_at(deadline, asking.ask(backend, cookie.as_deref(), &mut record)).await;
@@ -147,6 +148,7 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
         }
         Err(failure) => return failed(failure, record, alive),
     };
+    base::others_first().await;
     let framing = agreement.extensions().map_or(Framing::Opaque(&"a draft with other frames"), Framing::Frames);
     headers::strip_response(agreement.headers_mut());
     laws::put_cookies_right(route, forward, agreement.headers_mut());

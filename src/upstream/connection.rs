@@ -235,11 +235,14 @@ impl Http1 {
         if matches!(driver, Driver::Task { .. }) {
             return answer.await;
         }
+        base::others_first().await; // all prepare their requests, then all are sent
         let answer = poll_fn(|cx| {
             driver.drive(cx);
             answer.as_mut().poll(&mut quiet())
         });
-        answer.await
+        let answer = answer.await;
+        base::others_first().await; // all read their answers, then all are passed on
+        answer
     }
 
     /// Does what can be done on it now, where that is its holder's to do; who is given by `cx` is woken when more can.
