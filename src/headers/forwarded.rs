@@ -76,19 +76,21 @@ pub struct Hop<'a> {
 /// which scheme and for which host it asked, where a trusted peer has not said so already.
 pub fn set_forwarded(headers: &mut HeaderMap, hop: &Hop<'_>) {
     scrub(headers, hop.trusted);
+    // Of a peer that is not trusted nothing is left.
+    let said = |headers: &HeaderMap, name: &HeaderName| hop.trusted && headers.contains_key(name);
     match (hop.peer, hop.peer_value) {
         (None, _) => {}
         // The everyday case: nothing to append to, and the text is there already.
-        (Some(_), Some(value)) if !headers.contains_key(FORWARDED_FOR) => {
+        (Some(_), Some(value)) if !said(headers, &FORWARDED_FOR) => {
             headers.insert(FORWARDED_FOR, value.clone());
         }
         (Some(peer), _) => append(headers, &FORWARDED_FOR, &peer.to_canonical().to_string()),
     }
     let proto = if hop.secure { "https" } else { "http" };
-    if !headers.contains_key(FORWARDED_PROTO) {
+    if !said(headers, &FORWARDED_PROTO) {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
     }
-    if let (Some(host), false) = (hop.host, headers.contains_key(FORWARDED_HOST)) {
+    if let (Some(host), false) = (hop.host, said(headers, &FORWARDED_HOST)) {
         headers.insert(FORWARDED_HOST, host.clone());
     }
     if hop.forwarded {

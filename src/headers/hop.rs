@@ -20,6 +20,9 @@ pub struct Stripped {
 /// Removes a request's hop-by-hop fields and what its `Connection` names, but for what a client must not
 /// be able to take away by naming it.
 pub fn strip_request(headers: &mut HeaderMap) -> Stripped {
+    if !headers.keys().any(is_hop) {
+        return Stripped::default(); // nothing that names others either
+    }
     let te_trailers = has_token(headers, &TE, "trailers");
     strip(headers, kept_in_request);
     Stripped { te_trailers }
@@ -28,7 +31,9 @@ pub fn strip_request(headers: &mut HeaderMap) -> Stripped {
 /// Removes an answer's hop-by-hop fields and what its `Connection` names, but for the fields that an
 /// answer is nothing without.
 pub fn strip_response(headers: &mut HeaderMap) {
-    strip(headers, kept_in_response);
+    if headers.keys().any(is_hop) {
+        strip(headers, kept_in_response);
+    }
 }
 
 /// Tells the next hop that trailers are taken: `TE: trailers`, and on h1 `TE` in its `Connection`.

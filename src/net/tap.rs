@@ -182,6 +182,13 @@ impl State {
         self.mode == Mode::Gate || (self.mode == Mode::Head && self.serving)
     }
 
+    /// Who is to be woken for that.
+    fn waits(&mut self, cx: &Context<'_>) {
+        if !self.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
+            self.reader = Some(cx.waker().clone());
+        }
+    }
+
     /// Has the input read again.
     fn wake(&mut self) {
         if let Some(reader) = self.reader.take() {
@@ -288,7 +295,7 @@ impl Tap {
             let mut state = lock(&self.state);
             // The answer is not out, or is in hyper's buffer: the clock of sending has it.
             if state.serving || self.stall.is_some() {
-                state.reader = Some(cx.waker().clone());
+                state.waits(cx);
                 return Poll::Pending; // read again when it is out
             }
             let begun = !state.head.is_empty();
@@ -360,7 +367,7 @@ impl Tap {
 
     /// Reads into `held` until there is an end, an error, or enough.
     fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        lock(&self.state).reader = Some(cx.waker().clone());
+        lock(&self.state).waits(cx);
         let mut piece = [const { MaybeUninit::uninit() }; 4096]; // asked for at each request, and mostly in vain
         while lock(&self.state).held.len() < HELD_BYTES {
             let mut read = ReadBuf::uninit(&mut piece);

@@ -55,7 +55,7 @@ pub(super) async fn forward(connection: &Arc<Connection>, world: &World, job: Jo
     let flow = Flow::new(record.started, expects);
     record.upload = has_body.then(|| flow.clone());
     let body = upload(connection, forward, &flow, &mut parts, body, version);
-    let cookie = backend.sticky_cookie().and_then(|name| headers::cookie(&prepared.cookies, name).map(str::to_owned));
+    let cookie = prepared.cookie.as_deref();
     let (rack, answer_time) = (&connection.rack, forward.answer_time);
     let method = parts.method.clone();
     let again = || {
@@ -72,12 +72,11 @@ pub(super) async fn forward(connection: &Arc<Connection>, world: &World, job: Jo
     let again: Option<&Again<'_>> = can_again.then_some(&again);
     let tap = connection.tap.as_ref();
     let job = Sending { backend, prepared: &prepared, flow: &flow, rack, answer_time, tap, again };
-    let outcome = job.send(cookie.as_deref(), parts, body, &mut record).await;
+    let outcome = job.send(cookie, parts, body, &mut record).await;
     let unasked = flow.answered();
     let upload = flow.until_over();
     let mut answer = match outcome {
         Ok((response, lease)) => {
-            let cookie = cookie.as_deref();
             let answered = Answered { route, forward, prepared: &prepared, cookie, version, lease, upload };
             answered.pass(connection, backend, response, record, alive)
         }
@@ -295,8 +294,11 @@ impl Answered<'_> {
         laws::response(connection, &self, backend, head.status, &mut head.headers);
         head.version = Version::HTTP_11; // hyper lowers it for a client of 1.0
         let until_close = self.version == Version::HTTP_10 && !head.headers.contains_key(CONTENT_LENGTH);
-        let told = headers::content_length(&head.headers).ok().flatten();
-        let source = match told.filter(|_| head.status == StatusCode::NOT_MODIFIED && self.version <= Version::HTTP_11) {
+        let told = match head.status {
+            StatusCode::NOT_MODIFIED if self.version <= Version::HTTP_11 => headers::content_length(&head.headers).ok().flatten(),
+            _ => None,
+        };
+        let source = match told {
             Some(length) => Source::Told(length),
             None => Source::backend(body, self.forward.between_time, until_close, self.upload.take()),
         };

@@ -25,8 +25,8 @@ pub(super) struct Prepared {
     pub(super) target: Target,
     /// The client takes trailers.
     pub(super) te_trailers: bool,
-    /// The client's cookie lines.
-    pub(super) cookies: HeaderMap,
+    /// What the client's cookie says about its server.
+    pub(super) cookie: Option<String>,
     /// What the client called us.
     pub(super) host: Option<HeaderValue>,
     /// What the backend is to be called; `None`: by its own name.
@@ -153,10 +153,9 @@ pub(super) fn request(
 ) -> Prepared {
     let fields = &mut parts.headers;
     headers::normalise_request(&parts.uri, fields);
-    let mut cookies = HeaderMap::new();
-    if let Some(cookie) = fields.get(http::header::COOKIE) {
-        cookies.insert(http::header::COOKIE, cookie.clone());
-    }
+    // What the client said, before the route's edits.
+    let sticky = backend(world, forward).ok().and_then(|backend| backend.sticky_cookie());
+    let cookie = sticky.and_then(|name| headers::cookie(fields, name).map(str::to_owned));
     let stripped = headers::strip_request(fields);
     let peer = connection.peer.ip_address();
     let hop = Hop {
@@ -179,7 +178,7 @@ pub(super) fn request(
         Some((prefix, replacement)) => Target::Made(rewrite_target(path, parts.uri.query(), prefix, replacement)),
         None => Target::of(&parts.uri),
     };
-    Prepared { target, te_trailers: stripped.te_trailers, cookies, host, sent_host }
+    Prepared { target, te_trailers: stripped.te_trailers, cookie, host, sent_host }
 }
 
 /// Makes a backend's head fit for the client, in place.

@@ -124,7 +124,7 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
         Err(failure) => return failed(failure, record, alive),
     };
     let prepared = laws::request(connection, world, route, forward, path, host, &mut parts);
-    let cookie = backend.sticky_cookie().and_then(|name| headers::cookie(&prepared.cookies, name).map(str::to_owned));
+    let cookie = prepared.cookie.as_deref();
     let key = match (forward.handshake, offer.key()) {
         (WebSocket::Forward, Some(key)) => Some(key.as_bytes().to_vec()),
         _ => offer.needs_key().then(|| fresh_key(random()).into_bytes()),
@@ -132,7 +132,7 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
     base::others_first().await;
     let deadline = Instant::now() + forward.handshake_time;
     let asking = Asking { offer: &offer, parts: &parts, prepared: &prepared, raw: raw.as_deref(), key: key.as_deref(), world };
-    let asked = timeout_at(deadline, asking.ask(backend, cookie.as_deref(), &mut record)).await;
+    let asked = timeout_at(deadline, asking.ask(backend, cookie, &mut record)).await;
     let (said, lease) = match asked.unwrap_or_else(|_| Err(Failure::silent("it did not answer the WebSocket handshake in time")))
     {
         Ok(said) => said,
@@ -142,7 +142,7 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
     let (mut agreement, stream) = match judging.judge(said).await {
         Ok(Judged::Tunnel(agreement, stream)) => (agreement, stream),
         Ok(Judged::Answer(response)) => {
-            let (version, cookie) = (parts.version, cookie.as_deref());
+            let version = parts.version;
             let answered = Answered { route, forward, prepared: &prepared, cookie, version, lease, upload: None };
             return Outcome::Answer(answered.pass(connection, backend, response, record, alive));
         }
@@ -152,7 +152,7 @@ pub(super) async fn upgrade(connection: &Arc<Connection>, world: &World, ask: As
     let framing = agreement.extensions().map_or(Framing::Opaque(&"a draft with other frames"), Framing::Frames);
     headers::strip_response(agreement.headers_mut());
     laws::put_cookies_right(route, forward, agreement.headers_mut());
-    laws::add_sticky(connection, backend, cookie.as_deref(), &lease, agreement.headers_mut());
+    laws::add_sticky(connection, backend, cookie, &lease, agreement.headers_mut());
     route.response_headers.apply(agreement.headers_mut());
     record.silence();
     let shared = &connection.entry.shared;
