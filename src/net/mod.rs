@@ -11,6 +11,7 @@ mod frame_budget;
 mod h2;
 mod linger;
 mod options;
+pub mod outbox;
 mod pipe;
 mod preface;
 mod raw;

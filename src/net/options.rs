@@ -65,7 +65,8 @@ pub(super) fn reset_on_close(socket: &Socket) {
 /// How many bytes the kernel holds that the peer has not acknowledged (SIOCOUTQ).
 /// 0 for a unix socket, whose bytes are at the peer as soon as they are written.
 pub(super) fn unsent(socket: &Socket) -> usize {
-    socket.tcp().map_or(0, queued)
+    let held_back = if let Socket::Raw(raw) = socket { raw.held_back() } else { 0 };
+    socket.tcp().map_or(0, queued) + held_back
 }
 
 #[allow(unsafe_code)] // no safe crate of ours has SIOCOUTQ

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
@@ -82,6 +82,7 @@ impl Pipe {
 
     /// Gives a socket what it takes.
     pub(super) fn poll_drain(&mut self, to: &mut Raw) -> Poll<io::Result<usize>> {
+        ready!(to.poll_sent())?;
         if !to.writable {
             return Poll::Pending;
         }

@@ -16,6 +16,8 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, sen
 use tokio::io::unix::AsyncFd;
 use tokio::io::{Interest, ReadBuf};
 
+use super::outbox;
+
 /// How many events are taken from the kernel at once.
 pub const EVENTS: usize = 256;
 
@@ -100,21 +102,34 @@ pub struct Raw {
     pub(super) writable: bool,
     /// The peer has ended: reading tells how, whatever a short read says.
     ended: bool,
+    /// Bytes of it are in the outbox.
+    posted: bool,
+    /// Bytes from there that the kernel did not take, or its error, come first.
+    behind: bool,
+    /// What the poller calls it; of one that is not watched `WITHDRAWN`.
+    number: u32,
 }
 
 impl Raw {
     /// Takes a socket that does not block.
     pub(super) fn new(descriptor: OwnedFd, tcp: bool) -> Self {
-        Self { descriptor: Some(descriptor), tcp, readable: false, writable: true, ended: false }
+        let (readable, writable, ended) = (false, true, false);
+        let (posted, behind, number) = (false, false, outbox::WITHDRAWN);
+        Self { descriptor: Some(descriptor), tcp, readable, writable, ended, posted, behind, number }
     }
 
     /// What stands in the place of a socket that is being moved.
     pub(super) fn nothing() -> Self {
-        Self { descriptor: None, tcp: false, readable: true, writable: true, ended: true }
+        let (readable, writable, ended) = (true, true, true);
+        let (posted, behind, number) = (false, false, outbox::WITHDRAWN);
+        Self { descriptor: None, tcp: false, readable, writable, ended, posted, behind, number }
     }
 
-    pub(super) fn watch(&self, poller: &Poller, token: u64) -> io::Result<()> {
-        poller.add(self.fd()?, token)
+    /// `token` is its own as long as it lives, on the thread that it is read and written on.
+    pub(super) fn watch(&mut self, poller: &Poller, token: u64) -> io::Result<()> {
+        poller.add(self.fd()?, token)?;
+        self.number = u32::try_from(token).unwrap_or(outbox::WITHDRAWN);
+        Ok(())
     }
 
     /// Notes what an event said.
@@ -161,9 +176,17 @@ impl Raw {
     }
 
     pub(super) fn poll_write(&mut self, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.behind {
+            ready!(self.poll_behind())?;
+        }
         if !self.writable {
             return Poll::Pending;
         }
+        if outbox::put(self.number, bytes) {
+            self.posted = true;
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        ready!(self.poll_sent())?;
         match self.descriptor.as_ref().map(|fd| again(|| send(fd, bytes, SendFlags::NOSIGNAL))) {
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
             Some(Err(Errno::AGAIN)) => {
@@ -175,6 +198,7 @@ impl Raw {
     }
 
     pub(super) fn poll_write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_sent())?;
         if !self.writable {
             return Poll::Pending;
         }
@@ -190,10 +214,93 @@ impl Raw {
         }
     }
 
+    /// Sends what is in the outbox before its time: what follows does not go by it.
+    pub(super) fn poll_sent(&mut self) -> Poll<io::Result<()>> {
+        if self.posted {
+            self.send_late(&outbox::withdraw(self.number));
+        }
+        self.poll_behind()
+    }
+
+    /// Sends bytes that come from the outbox. Whether some are kept, or an error is: then writing, or flushing, has to
+    /// tell of it.
+    pub(super) fn send_late(&mut self, bytes: &[u8]) -> bool {
+        self.posted = false;
+        let sent = match &self.descriptor {
+            Some(fd) if self.writable && !self.behind => again(|| send(fd, bytes, SendFlags::NOSIGNAL)),
+            _ => Ok(0),
+        };
+        if sent == Ok(bytes.len()) {
+            return false;
+        }
+        self.writable &= sent != Err(Errno::AGAIN);
+        self.behind = true;
+        outbox::kept(self.number, |kept| match sent {
+            Ok(n) => kept.bytes.extend_from_slice(bytes.get(n..).unwrap_or_default()),
+            Err(Errno::AGAIN) => kept.bytes.extend_from_slice(bytes),
+            Err(error) => kept.error = Some(error.into()),
+        });
+        true
+    }
+
+    /// Sends what was kept. An error takes the rest with it: nobody will read that.
+    fn poll_behind(&mut self) -> Poll<io::Result<()>> {
+        while self.behind {
+            if let Some(error) = outbox::kept(self.number, |kept| kept.error.take()) {
+                outbox::forget(self.number);
+                self.behind = false;
+                return Poll::Ready(Err(error));
+            }
+            if !self.writable {
+                return Poll::Pending;
+            }
+            let Some(fd) = &self.descriptor else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
+            let left = outbox::kept(self.number, |kept| {
+                let sent = again(|| send(fd, &kept.bytes, SendFlags::NOSIGNAL));
+                if let Ok(n) = sent {
+                    kept.bytes.drain(..n.min(kept.bytes.len()));
+                }
+                sent.map(|_| kept.bytes.len())
+            });
+            match left {
+                Ok(left) => self.behind = left > 0,
+                Err(Errno::AGAIN) => self.writable = false,
+                Err(error) => {
+                    outbox::forget(self.number);
+                    self.behind = false;
+                    return Poll::Ready(Err(error.into()));
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Nothing waits for the kernel, but for what is in the outbox and will be sent in a moment.
+    pub(super) fn poll_flush(&mut self) -> Poll<io::Result<()>> {
+        if self.behind { self.poll_behind() } else { Poll::Ready(Ok(())) }
+    }
+
+    /// How many bytes were written that the kernel does not have yet.
+    pub(super) fn held_back(&self) -> usize {
+        if self.posted || self.behind { outbox::waiting(self.number) } else { 0 }
+    }
+
     pub(super) fn poll_shutdown(&mut self) -> Poll<io::Result<()>> {
+        ready!(self.poll_sent())?;
         match shutdown(self.fd()?, Shutdown::Write) {
             Ok(()) | Err(Errno::NOTCONN) => Poll::Ready(Ok(())), // as std has it: who is gone needs no end
             Err(error) => Poll::Ready(Err(error.into())),
+        }
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        if self.posted {
+            self.send_late(&outbox::withdraw(self.number)); // as a kernel's buffer outlives its socket
+        }
+        if self.behind {
+            outbox::forget(self.number);
         }
     }
 }
@@ -217,7 +324,7 @@ mod tests {
     fn pair(poller: &Poller) -> (Raw, UnixStream) {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
         ours.set_nonblocking(true).expect("a mode");
-        let raw = Raw::new(ours.into(), false);
+        let mut raw = Raw::new(ours.into(), false);
         raw.watch(poller, 7).expect("room");
         (raw, theirs)
     }

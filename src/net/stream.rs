@@ -107,7 +107,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Tcp(s) => Pin::new(s.as_mut()).poll_flush(cx),
             Self::Unix(s) => Pin::new(s.as_mut()).poll_flush(cx),
-            Self::Raw(_) => Poll::Ready(Ok(())),
+            Self::Raw(s) => s.poll_flush(),
         }
     }
 
@@ -244,8 +244,8 @@ impl Stream {
     }
 
     /// Has `poller` tell of its socket, which has left the runtime, under this name.
-    pub fn watch(&self, poller: &Poller, token: u64) -> io::Result<()> {
-        match self.socket() {
+    pub fn watch(&mut self, poller: &Poller, token: u64) -> io::Result<()> {
+        match self.socket_mut() {
             Some(Socket::Raw(raw)) => raw.watch(poller, token),
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
@@ -257,6 +257,12 @@ impl Stream {
         if let Some(Socket::Raw(raw)) = self.socket_mut() {
             raw.note(readiness);
         }
+    }
+
+    /// Has its socket send bytes that come from the outbox. Whether some are kept, or an error is: then flushing has to
+    /// tell of it.
+    pub fn send_late(&mut self, bytes: &[u8]) -> bool {
+        if let Some(Socket::Raw(raw)) = self.socket_mut() { raw.send_late(bytes) } else { false }
     }
 
     /// Whether its next byte comes straight from a socket that can be spliced, and goes straight to one.

@@ -228,6 +228,11 @@ impl Direction {
         self.sender_loss.get_or_insert(how);
     }
 
+    /// The receiver's socket did not take all that it had seemed to take.
+    pub(super) fn is_owed_a_flush(&mut self) {
+        self.unflushed = true;
+    }
+
     /// Whether nothing is left to do.
     pub(super) fn is_done(&self) -> bool {
         self.state == State::Done

@@ -19,7 +19,7 @@ use super::watch::Side;
 use super::wheel::Wheel;
 use super::{Next, Report, Traffic, Tunnel, Word};
 use crate::base::{Moment, Shutdown, Tasks, instant};
-use crate::net::{EVENTS, Pipe, Poller, Readiness, Woken};
+use crate::net::{EVENTS, Pipe, Poller, Readiness, Woken, outbox};
 
 /// How often the kernel is asked for more events in one turn, before other tasks of the thread get theirs.
 const TURN_BATCHES: usize = 4;
@@ -147,6 +147,11 @@ impl<O> std::fmt::Debug for Engine<O> {
     }
 }
 
+/// Which tunnel's socket has this name.
+fn place(token: u64) -> (usize, Side) {
+    ((token >> 1) as usize, if token & 1 == 0 { Side::Client } else { Side::Backend })
+}
+
 struct Entry<O> {
     tunnel: Tunnel,
     owner: O,
@@ -227,17 +232,41 @@ impl<O: Owner> Engine<O> {
                 return false;
             }
             let at = Moment::new();
+            let several = events.len() > 1; // one has nobody to wait for
             for (token, readiness) in events.drain(..) {
                 // A tunnel that ended earlier in this batch has left its number, and nobody has taken it yet.
-                let (key, side) = ((token >> 1) as usize, if token & 1 == 0 { Side::Client } else { Side::Backend });
+                let (key, side) = place(token);
                 if let Some(entry) = self.tunnels.get_mut(key) {
+                    if several {
+                        outbox::open();
+                    }
                     entry.tunnel.note(side, readiness);
                     self.turn(key, &at, cx);
+                    if outbox::is_full() {
+                        self.send_out(cx);
+                    }
                 }
             }
+            self.send_out(cx);
             self.batch = events;
         }
         true
+    }
+
+    /// Sends what was written within the batch.
+    fn send_out(&mut self, cx: &mut Context<'_>) {
+        let mut kept = Vec::new();
+        outbox::send(|token, bytes| {
+            let (key, side) = place(token.into());
+            if let Some(entry) = self.tunnels.get_mut(key)
+                && entry.tunnel.send_late(side, bytes)
+            {
+                kept.push(key);
+            }
+        });
+        for key in kept {
+            self.turn(key, &Moment::new(), cx);
+        }
     }
 
     /// Those that had more to move than one turn may.

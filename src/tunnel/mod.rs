@@ -182,6 +182,19 @@ impl Tunnel {
         self.stage = Stage::Over;
     }
 
+    /// Sends a side bytes of its own that come from the outbox. Whether they do not all go: then it has to have a turn.
+    fn send_late(&mut self, side: Side, bytes: &[u8]) -> bool {
+        let (stream, direction) = match side {
+            Side::Client => (&mut self.client, &mut self.down),
+            Side::Backend => (&mut self.backend, &mut self.up),
+        };
+        let kept = stream.send_late(bytes);
+        if kept {
+            direction.is_owed_a_flush();
+        }
+        kept
+    }
+
     /// Notes what a poller told of a side's socket.
     #[inline]
     fn note(&mut self, side: Side, readiness: Readiness) {
