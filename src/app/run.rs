@@ -13,7 +13,7 @@ use super::reload::Reload;
 use super::signals::{Signals, Word};
 use super::threads::Threads;
 use crate::admin;
-use crate::base::{Shutdown, Tasks};
+use crate::base::{Ebb, Shutdown, Tasks, give_back};
 use crate::config::{self, Config};
 use crate::listen::{Address, Listener, raise_open_files};
 use crate::serve::{Entry, Shared, accept};
@@ -23,6 +23,9 @@ use crate::tunnel::Engines;
 
 /// How often pooled connections are looked through.
 const SWEEP: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether many connections have gone.
+const EBB: Duration = Duration::from_secs(1);
 
 /// Why a process could not begin; all reasons.
 #[derive(Debug)]
@@ -100,6 +103,7 @@ pub fn start(app: App, places: &Places) -> Result<Running, StartError> {
     running.drive(places)?;
     running.open(places)?;
     running.sweep();
+    running.ebb();
     Ok(running)
 }
 
@@ -195,6 +199,23 @@ impl Running {
                 }
                 for backend in &shared.world.load().backends {
                     backend.sweep();
+                }
+            }
+        });
+    }
+
+    /// After a crowd has left, the memory that it took goes back to the system.
+    fn ebb(&self) {
+        let shared = self.shared.clone();
+        self.backend_tasks.spawn("memory", async move {
+            let mut ebb = Ebb::default();
+            loop {
+                tokio::select! {
+                    () = shared.shutdown.draining() => return,
+                    () = tokio::time::sleep(EBB) => {}
+                }
+                if ebb.is_out(shared.tasks.len()) {
+                    tokio::task::spawn_blocking(give_back).await.ok(); // it can hold up whoever it is called by
                 }
             }
         });

@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows any other room, and nothing here knows what a proxy is.
 
+mod heap;
 mod ids;
 mod random;
 mod shutdown;
@@ -11,6 +12,7 @@ mod turn;
 pub mod units;
 mod worker;
 
+pub use heap::{Ebb, give_back};
 pub use ids::{RequestId, SessionId};
 pub use random::{random, unforeseen};
 pub use shutdown::Shutdown;

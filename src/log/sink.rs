@@ -93,13 +93,13 @@ fn write(shared: &Shared, mut out: impl Write) {
             state.sleeping = false;
             let waits = |state: &mut State| state.lines.len() < ENOUGH && !state.ending;
             (state, _) = shared.news.wait_timeout_while(state, PAUSE, waits).unwrap_or_else(PoisonError::into_inner);
-            lines.clear();
-            lines.shrink_to(ENOUGH * 2);
             std::mem::swap(&mut lines, &mut state.lines);
             (std::mem::take(&mut state.lost), state.ending)
         };
         // A log that nobody can write is no reason to end: whoever closed it wants none.
         out.write_all(&lines).and_then(|()| out.flush()).ok();
+        lines.clear();
+        lines.shrink_to(ENOUGH * 2); // a flood's room is not kept
         if lost > 0 {
             tracing::warn!(lost, "lines of the log were thrown away: whoever reads standard error does not keep up");
         }

@@ -24,6 +24,9 @@ use crate::net::{EVENTS, Pipe, Poller, Readiness, Woken, outbox};
 /// How often the kernel is asked for more events in one turn, before other tasks of the thread get theirs.
 const TURN_BATCHES: usize = 4;
 
+/// The room of a crowd of more than so many is given back when the last has left.
+const MANY: usize = 1024;
+
 /// Who a tunnel belongs to.
 pub trait Owner: Send + 'static {
     /// Where its bytes are counted.
@@ -340,6 +343,10 @@ impl<O: Owner> Engine<O> {
         let entry = self.tunnels.remove(key);
         if self.tunnels.is_empty() {
             Pipe::close_spare();
+            if self.tunnels.capacity() > MANY {
+                self.tunnels.shrink_to_fit();
+                self.wheel.shrink();
+            }
         }
         entry
     }

@@ -39,6 +39,13 @@ struct Link {
 const UNSET: Link = Link { at: u64::MAX, before: NONE, behind: NONE, place: NONE };
 
 impl Wheel {
+    /// Gives back the room for keys, where none is set.
+    pub(super) fn shrink(&mut self) {
+        if self.taken.iter().all(|taken| *taken == 0) {
+            self.links = Vec::new();
+        }
+    }
+
     pub(super) fn new(now: u64) -> Self {
         Self { now, heads: [[NONE; SLOTS]; LEVELS], taken: [0; LEVELS], links: Vec::new() }
     }
@@ -171,6 +178,11 @@ mod tests {
             }
         }
         assert_eq!(told, [(2, 1_000_003 + (1 << 20)), (1, 1_000_003 + (1 << 37)), (3, 1_000_003 + (1 << 45))]);
+        wheel.shrink();
+        assert!(wheel.links.capacity() == 0 && wheel.at(2) == u64::MAX);
+        wheel.set(2, 2 << 45);
+        wheel.shrink();
+        assert_eq!(wheel.at(2), 2 << 45);
     }
 
     proptest! {
