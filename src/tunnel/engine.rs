@@ -24,8 +24,10 @@ use crate::net::{EVENTS, Pipe, Poller, Readiness, Woken, outbox};
 /// How often the kernel is asked for more events in one turn, before other tasks of the thread get theirs.
 const TURN_BATCHES: usize = 4;
 
-/// The room of a crowd of more than so many is given back when the last has left.
+/// The room of a crowd of more than so many is given back, so many milliseconds after the last has left: those who were
+/// cut off come again within seconds.
 const MANY: usize = 1024;
+const KEPT_TIME: u64 = 60_000;
 
 /// Who a tunnel belongs to.
 pub trait Owner: Send + 'static {
@@ -95,6 +97,7 @@ impl<O: Owner> Engines<O> {
             again: VecDeque::new(),
             batch: Vec::with_capacity(EVENTS),
             sleep: Box::pin(sleep_until(instant(now))),
+            empty_since: None,
             word: Word::Live,
             draining: Box::pin(async move { draining.draining().await }),
             ended: Box::pin(async move { ended.ended().await }),
@@ -138,6 +141,8 @@ pub struct Engine<O> {
     /// A batch of events; empty between turns.
     batch: Vec<(u64, Readiness)>,
     sleep: Pin<Box<Sleep>>,
+    /// Since when there is none, where there were many; in milliseconds.
+    empty_since: Option<u64>,
     word: Word,
     draining: Pin<Box<dyn Future<Output = ()> + Send>>,
     ended: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -197,6 +202,7 @@ impl<O: Owner> Engine<O> {
         }
         let tunnels = std::mem::take(&mut inbox.tunnels);
         drop(inbox);
+        self.empty_since = None;
         for (tunnel, owner) in tunnels {
             let entry = self.tunnels.vacant_entry();
             let key = entry.key();
@@ -287,7 +293,8 @@ impl<O: Owner> Engine<O> {
     /// Those whose time has come; then the timer is set for the next.
     fn tell_time(&mut self, cx: &mut Context<'_>) {
         loop {
-            let Some(next) = self.wheel.next() else { return };
+            let room_goes = self.empty_since.map(|since| since + KEPT_TIME);
+            let Some(next) = self.wheel.next().or(room_goes) else { return };
             let next = instant(next);
             if self.sleep.deadline() != next {
                 self.sleep.as_mut().reset(next);
@@ -296,6 +303,11 @@ impl<O: Owner> Engine<O> {
                 return;
             }
             let at = Moment::new();
+            if room_goes.is_some_and(|time| time <= at.now()) {
+                self.empty_since = None;
+                self.tunnels.shrink_to_fit();
+                self.wheel.shrink();
+            }
             while let Some(key) = self.wheel.expired(at.now()) {
                 self.turn_at(key as usize, &at, true, cx);
             }
@@ -344,8 +356,7 @@ impl<O: Owner> Engine<O> {
         if self.tunnels.is_empty() {
             Pipe::close_spare();
             if self.tunnels.capacity() > MANY {
-                self.tunnels.shrink_to_fit();
-                self.wheel.shrink();
+                self.empty_since = Some(Moment::new().now());
             }
         }
         entry
