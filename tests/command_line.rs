@@ -5,7 +5,7 @@
 
 mod kit;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -508,4 +508,48 @@ fn a_taken_port_of_the_demo_is_named_with_the_flag_that_changes_it() {
         assert!(ended.err.contains(&taken) && ended.err.contains(flag), "{flag}: {}", ended.err);
     }
     drop(held);
+}
+
+/// Reads one answer with a `Content-Length`; its first line.
+fn read_answer(from: &mut impl BufRead) -> String {
+    let (mut first, mut length) = (None, None);
+    loop {
+        let mut line = String::new();
+        from.read_line(&mut line).expect("an answer in time");
+        let line = line.trim_end();
+        if line.is_empty() {
+            break;
+        }
+        length = length.or_else(|| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        first.get_or_insert_with(|| line.to_owned());
+    }
+    std::io::copy(&mut from.take(length.expect("a length")), &mut std::io::sink()).unwrap();
+    first.expect("an answer")
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_no_request() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(); // closed at once: each answer is a 502
+    let directory = tempfile::tempdir().unwrap();
+    let words = ["run", "--listen", "127.0.0.1:0", "--to", &format!("http://{nobody}"), "--log-format", "json"];
+    let mut child = spliceway(directory.path(), &words).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let address: SocketAddr = loop {
+        let mut line = String::new();
+        assert!(log.read_line(&mut line).unwrap() > 0, "it tells where it listens");
+        if let Some((_, rest)) = line.split_once("\"address\":\"") {
+            break rest.split('"').next().unwrap().parse().unwrap();
+        }
+    };
+    // From here on nobody reads it. 2,000 lines are ten times what a pipe holds.
+    let mut client = BufReader::new(std::net::TcpStream::connect(address).unwrap());
+    client.get_ref().set_read_timeout(Some(LIMIT)).unwrap();
+    for _ in 0..2_000 {
+        client.get_mut().write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        assert_eq!(read_answer(&mut client), "HTTP/1.1 502 Bad Gateway");
+    }
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let rest = std::io::read_to_string(log).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(rest.lines().filter(|line| line.contains("\"message\":\"request\"")).count(), 2_000, "and no line is lost");
 }

@@ -1,7 +1,7 @@
 //! What is written while a batch of events is dealt with waits for the batch's end, and is sent then in one go: a
 //! processor that does one thing many times has its code at hand, and peers that sleep are woken together
 //! (benches/README.md). One for each thread; who opens it sends what is in it. Not here: what a socket does with bytes
-//! that the kernel did not take after all, but for keeping them ([`Kept`]).
+//! that the kernel did not take after all, but for keeping them.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

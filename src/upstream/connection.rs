@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::answer::AnswerBody;
@@ -228,7 +229,7 @@ impl Http1 {
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
         self.ear.asked(names);
         if !request.body().is_end_stream() {
-            self.leave_to_a_task();
+            self.leave_to_a_task(&Handle::current());
         }
         let mut answer = pin!(self.sender.try_send_request(request));
         let driver = &mut self.driver;
@@ -266,12 +267,12 @@ impl Http1 {
         matches!(self.driver, Driver::Task { .. })
     }
 
-    /// Has a task drive it, for good.
-    pub(super) fn leave_to_a_task(&mut self) {
+    /// Has a task on this runtime drive it, for good.
+    pub(super) fn leave_to_a_task(&mut self, on: &Handle) {
         let Driver::Holder(mut connection) = self.driver.take() else { return };
         let held = Arc::<Held>::default();
         self.driver = Driver::Task { _hold: Hold(held.clone()) };
-        self.tasks.spawn("backend connection", async move {
+        let drive = async move {
             let mut last: Option<Pin<Box<Sleep>>> = None; // runs once nobody holds it
             poll_fn(|cx| {
                 if connection.as_mut().poll(cx).is_ready() {
@@ -283,7 +284,8 @@ impl Http1 {
                 last.as_mut().map_or(Poll::Pending, |last| last.as_mut().poll(cx))
             })
             .await;
-        });
+        };
+        self.tasks.spawn_on("backend connection", drive, on);
     }
 }
 
@@ -305,8 +307,11 @@ impl Driver {
 
 impl Drop for Http1 {
     fn drop(&mut self) {
-        if self.is_tls {
-            self.leave_to_a_task(); // it says goodbye
+        // It says goodbye, unless the process ends and there is no runtime any more.
+        if let Ok(on) = Handle::try_current()
+            && self.is_tls
+        {
+            self.leave_to_a_task(&on);
         }
     }
 }

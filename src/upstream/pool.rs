@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper::client::conn::http2;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::RequestBody;
@@ -70,7 +71,7 @@ impl Pool {
         if http1.reusable && !http1.sender.is_ready() {
             http1.settle();
             if !http1.sender.is_ready() {
-                http1.leave_to_a_task(); // in here nobody drives it
+                http1.leave_to_a_task(&Handle::current()); // in here nobody drives it
             }
         }
         if http1.reusable && !http1.sender.is_closed() {
