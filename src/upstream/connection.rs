@@ -247,9 +247,8 @@ impl Http1 {
     }
 
     /// Does what can be done on it now, where that is its holder's to do; who is given by `cx` is woken when more can.
-    /// Whether it is.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> bool {
-        self.driver.drive(cx)
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
+        self.driver.drive(cx);
     }
 
     /// The head of the answer as it came.
@@ -295,13 +294,12 @@ impl Driver {
         if matches!(self, Self::Holder(_)) { std::mem::replace(self, Self::Over) } else { Self::Over }
     }
 
-    fn drive(&mut self, cx: &mut Context<'_>) -> bool {
+    fn drive(&mut self, cx: &mut Context<'_>) {
         if let Self::Holder(connection) = self
             && connection.as_mut().poll(cx).is_ready()
         {
             *self = Self::Over;
         }
-        !matches!(self, Self::Task { .. })
     }
 }
 
