@@ -5,9 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use spliceway::app::{self, App, Reload};
+use spliceway::base::Heap;
 use spliceway::cli::{Command, Log, LogFormat, Words};
 use spliceway::config::{self, Config};
 use spliceway::log::Flush;
+
+#[global_allocator]
+static HEAP: Heap = Heap;
 
 /// Could not start, or stopped for an error.
 const FAILED: u8 = 1;

@@ -8,7 +8,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 
 use super::App;
-use crate::base::be_worker;
+use crate::base::{be_worker, free_spares, keep_spares};
 use crate::config::Runtime;
 
 /// For tasks that were cut off to write their records.
@@ -39,7 +39,12 @@ impl Threads {
         let count = count.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
         let stop = CancellationToken::new();
         if runtime == Runtime::Shared {
-            let first = Builder::new_multi_thread().worker_threads(count).enable_all().build()?;
+            let first = Builder::new_multi_thread()
+                .worker_threads(count)
+                .enable_all()
+                .on_thread_start(keep_spares)
+                .on_thread_stop(free_spares)
+                .build()?;
             return Ok(Self { first, others: Vec::new(), stop, count });
         }
         let build = || Builder::new_current_thread().enable_all().event_interval(TURNS).build();
@@ -51,8 +56,10 @@ impl Threads {
             let stop = stop.clone();
             let serve = move || {
                 be_worker(number);
+                keep_spares();
                 runtime.block_on(stop.cancelled());
                 runtime.shutdown_timeout(LAST_WORDS);
+                free_spares();
             };
             Ok((handle, std::thread::Builder::new().name(format!("worker {number}")).spawn(serve)?))
         });
@@ -72,12 +79,14 @@ impl Threads {
 
     /// Runs to the end. A name that is still being resolved does not hold up the exit.
     pub fn complete<T>(self, work: impl Future<Output = T>) -> T {
+        keep_spares();
         let outcome = self.first.block_on(work);
         self.stop.cancel();
         for (_, thread) in self.others {
             thread.join().ok(); // it cannot panic outside of a task, and a task's panic is told
         }
         self.first.shutdown_timeout(LAST_WORDS);
+        free_spares();
         outcome
     }
 }

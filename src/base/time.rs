@@ -37,6 +37,56 @@ impl Moment {
     }
 }
 
+/// What `now` says on this thread.
+#[derive(Clone, Copy)]
+enum Standing {
+    /// What the clock says.
+    No,
+    /// That from the next look on.
+    Unasked,
+    At(Instant),
+}
+
+thread_local! {
+    static STANDING: Cell<Standing> = const { Cell::new(Standing::No) };
+}
+
+/// One turn of a task, in which the time stands still for [`now`]: for the short while between two waits.
+///
+/// For idle times, which a look each is too dear for, and whose seconds a turn does not change.
+#[must_use]
+#[derive(Debug)]
+pub struct Turn {
+    _of_this_thread: std::marker::PhantomData<*const ()>,
+}
+
+impl Turn {
+    /// Until this is dropped.
+    pub fn begin() -> Self {
+        STANDING.set(Standing::Unasked);
+        Self { _of_this_thread: std::marker::PhantomData }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        STANDING.set(Standing::No);
+    }
+}
+
+/// The time: within a [`Turn`] that of the first time that it was asked for.
+pub fn now() -> Instant {
+    match STANDING.get() {
+        Standing::At(at) => at,
+        Standing::No => Instant::now(),
+        Standing::Unasked => {
+            let at = Instant::now();
+            STANDING.set(Standing::At(at));
+            at
+        }
+    }
+}
+
 /// The instant that `Moment` calls by this number.
 pub fn instant(at: u64) -> Instant {
     *BEGAN + Duration::from_millis(at)
@@ -50,6 +100,17 @@ pub fn millis(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn within_a_turn_the_time_stands_still_and_goes_on_behind_it() {
+        let first = now();
+        let turn = Turn::begin();
+        assert_eq!(now(), first);
+        tokio::time::advance(Duration::from_secs(1)).await; // no turn of a task would wait
+        assert_eq!(now(), first);
+        drop(turn);
+        assert_eq!(now(), first + Duration::from_secs(1));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_moment_is_one_number_and_the_next_is_later() {
