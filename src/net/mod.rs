@@ -23,7 +23,7 @@ mod takeover;
 mod tap;
 mod whole;
 
-pub use address::Peer;
+pub use address::{Peer, ip_text};
 
 pub use h2::{Beneath, H2Body, H2Stream, Place, poll_room};
 pub use linger::{LINGER_BYTES, LINGER_TIME, lingering_close};
@@ -31,7 +31,7 @@ pub use options::{may_stay_shut, tune};
 pub use pipe::Pipe;
 pub use preface::{Beginning, begin};
 pub use raw::{EVENTS, Poller, Readiness, Woken};
-pub use spelling::{Spelling, head_end};
+pub use spelling::{Names, Spelling, head_end};
 pub use stream::{Socket, Stream};
 pub use tap::{Clock, Tap, TapHandle, TapTimes};
 pub use whole::WholeRecords;

@@ -89,50 +89,133 @@ pub fn head_end(bytes: &[u8], seen: usize) -> Option<usize> {
 /// The head that `bytes` begin with, each name in the letters of the first line of that name in `model` that no line
 /// before it has taken. `None`: they begin with none.
 fn spelled(bytes: &[u8], model: &[u8]) -> Option<Vec<u8>> {
-    let mut places = [(0, 0); LINES];
-    let count = places.iter_mut().zip(names(model)).map(|(place, name)| *place = name).count();
-    let mut places = places.get_mut(..count)?;
     let first = memchr::memchr(b'\n', bytes)? + 1;
     let line = bytes.get(..first)?;
     // Of an answer or of a request.
     if !line.starts_with(b"HTTP/1.") && !line.ends_with(b" HTTP/1.1\r\n") {
         return None;
     }
-    let mut head = Vec::with_capacity(bytes.len().min(1024));
-    head.extend_from_slice(line);
+    let mut model = Names::of(model);
+    let mut head = bytes.to_vec();
+    let mut start = first;
     loop {
-        let rest = bytes.get(head.len()..)?;
-        let line = rest.get(..=memchr::memchr(b'\n', rest)?)?;
-        let start = head.len();
-        head.extend_from_slice(line);
-        if matches!(line, b"\r\n" | b"\n") {
+        let rest = head.get_mut(start..)?;
+        let end = memchr::memchr(b'\n', rest)?;
+        let line = rest.get_mut(..=end)?;
+        start += line.len();
+        if matches!(&*line, b"\r\n" | b"\n") {
+            head.truncate(start);
             return Some(head);
         }
-        let length = line.iter().position(|byte| *byte == b':').unwrap_or(0);
-        let name = head.get_mut(start..start + length)?;
-        let spelled = |(start, length): (u16, u16)| model.get(usize::from(start)..)?.get(..usize::from(length));
-        let same = |place: &(u16, u16)| {
-            usize::from(place.1) == length && spelled(*place).is_some_and(|spelled| spelled.eq_ignore_ascii_case(name))
-        };
-        match places.iter().position(same) {
-            Some(found) => {
-                let taken = places.get_mut(found).map(std::mem::take)?;
-                name.copy_from_slice(spelled(taken)?); // equal but for the case, so equally long
-                if found == 0 {
-                    places = places.get_mut(1..)?; // most often: the order is kept
-                }
-            }
-            None => in_title_case(name),
-        }
+        model.spell(line);
     }
 }
 
-/// Where the names in a head are, and how long, line by line, behind its first line.
-fn names(head: &[u8]) -> impl Iterator<Item = (u16, u16)> {
-    memchr::memchr_iter(b'\n', head).filter_map(|at| {
-        let length = head.get(at + 1..)?.iter().position(|byte| matches!(byte, b':' | b'\n'))?;
-        Some((u16::try_from(at + 1).ok()?, u16::try_from(length).ok()?))
-    })
+/// The lines of a model that nobody has taken. Most often the order is kept, and the first of the rest is the right one.
+#[derive(Debug)]
+pub struct Names<'a> {
+    rest: &'a [u8],
+    /// Lines before the rest, with what follows them.
+    skipped: [&'a [u8]; LINES],
+    count: usize,
+}
+
+impl<'a> Names<'a> {
+    /// The lines behind its first.
+    pub fn of(head: &'a [u8]) -> Self {
+        let mut model = Self { rest: head, skipped: [b""; LINES], count: 0 };
+        model.next();
+        model
+    }
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let line = Some(self.rest).filter(|rest| !rest.is_empty())?;
+        let end = memchr::memchr(b'\n', line).map_or(line.len(), |at| at + 1);
+        self.rest = line.get(end..)?;
+        Some(line)
+    }
+
+    /// Gives the name that `line` begins with, up to its colon, the letters that it has here; title case, where nobody
+    /// has spelled it.
+    pub fn spell(&mut self, line: &mut [u8]) {
+        let name = self.take(line);
+        let length = name.map_or_else(|| memchr::memchr(b':', line).unwrap_or(0), <[u8]>::len);
+        match (line.get_mut(..length), name) {
+            (Some(place), Some(name)) => place.copy_from_slice(name), // equal but for the case, so equally long
+            (Some(place), None) => in_title_case(place),
+            (None, _) => {}
+        }
+    }
+
+    /// The name that `line` has, as the model spells it.
+    fn take(&mut self, line: &[u8]) -> Option<&'a [u8]> {
+        for place in self.skipped.iter_mut().take(self.count) {
+            if let Some(name) = same_name(line, place) {
+                *place = b"";
+                return Some(name);
+            }
+        }
+        while let Some(other) = self.next() {
+            if let Some(name) = same_name(line, other) {
+                return Some(name);
+            }
+            if let Some(place) = self.skipped.get_mut(self.count) {
+                *place = other;
+                self.count += 1;
+            }
+        }
+        None
+    }
+}
+
+/// The name that `model` begins with, if `line` has the same but for the case of letters. Eight bytes at a time: this is
+/// asked for each line of each head.
+fn same_name<'a>(line: &[u8], model: &'a [u8]) -> Option<&'a [u8]> {
+    let eight = |bytes: &[u8], at: usize| bytes.get(at..)?.first_chunk().copied().map(u64::from_le_bytes);
+    let mut at = 0;
+    while let (Some(one), Some(other)) = (eight(line, at), eight(model, at)) {
+        let (colons, others) = (zeros(one ^ (ONES * u64::from(b':'))), unlike(one, other));
+        if colons != 0 {
+            let length = (colons.trailing_zeros() / 8) as usize;
+            let with_colon = u64::MAX >> (56 - 8 * length);
+            return if others & with_colon == 0 { model.get(..at + length) } else { None };
+        }
+        if others != 0 {
+            return None;
+        }
+        at += 8;
+    }
+    for (byte, like) in line.get(at..)?.iter().zip(model.get(at..)?) {
+        if !byte.eq_ignore_ascii_case(like) {
+            return None;
+        }
+        if *byte == b':' {
+            return model.get(..at);
+        }
+        at += 1;
+    }
+    None
+}
+
+/// Times a byte: that byte eight times.
+const ONES: u64 = u64::from_le_bytes([1; 8]);
+const HIGH: u64 = ONES * 0x80;
+
+/// The highest bit of each byte that is zero; above the first of them, which is exact, of others too.
+fn zeros(bytes: u64) -> u64 {
+    bytes.wrapping_sub(ONES) & !bytes & HIGH
+}
+
+/// The highest bit of each byte that differs by more than the case of a letter.
+fn unlike(one: u64, other: u64) -> u64 {
+    let differ = one ^ other;
+    let by_more = differ & !(ONES * 0x20);
+    let by_more = (((by_more & !HIGH) + !HIGH) | by_more) & HIGH;
+    let lower = (one | (ONES * 0x20)) & !HIGH;
+    let from_a = lower + ONES * (0x80 - u64::from(b'a'));
+    let past_z = lower + ONES * (0x7f - u64::from(b'z'));
+    let letters = from_a & !past_z & !one & HIGH;
+    by_more | ((differ & (ONES * 0x20)) << 2 & !letters)
 }
 
 fn in_title_case(name: &mut [u8]) {
@@ -241,7 +324,31 @@ mod tests {
         assert!(matches!(written, Poll::Ready(Ok(35))) && out == *bufs[0]);
     }
 
+    #[test]
+    fn bytes_are_alike_when_they_differ_in_the_case_of_a_letter_only() {
+        for (one, other) in (0..=u8::MAX).flat_map(|one| (0..=u8::MAX).map(move |other| (one, other))) {
+            for place in 0..8 {
+                let with = |byte: u8| u64::from_le_bytes(std::array::from_fn(|at| if at == place { byte } else { b'A' }));
+                let alike = unlike(with(one), with(other)) == 0;
+                assert_eq!(alike, one.eq_ignore_ascii_case(&other), "{one} {other}");
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_name_is_the_same_up_to_the_colon_and_no_further(
+            line in "[a-bA-B:@`\\x1a-]{0,20}", model in "[a-bA-B:@`\\x1a-]{0,20}", same in "[a-z-]{0,20}",
+        ) {
+            let naive = |line: &str, model: &str| {
+                let (name, like) = (line.split_once(':')?.0, model.split_once(':')?.0);
+                name.eq_ignore_ascii_case(like).then(|| like.as_bytes().to_vec())
+            };
+            for (line, model) in [(line.clone(), model.clone()), (same.clone() + ":" + &line, same.to_uppercase() + ":" + &model)] {
+                prop_assert_eq!(same_name(line.as_bytes(), model.as_bytes()).map(<[u8]>::to_vec), naive(&line, &model));
+            }
+        }
+
         #[test]
         fn whatever_the_model_is_a_head_stays_the_same_but_for_case(
             head in "(A HTTP/1.1\r\n)?[aAbB\r\n: -]{0,60}", model in "[aAbB\r\n: -]{0,60}", sizes in proptest::collection::vec(0usize..9, 1..4),

@@ -32,6 +32,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::frame_budget::FrameBudget;
 use super::{LINGER_BYTES, LINGER_TIME, Spelling, Stream};
+use crate::base::now;
 
 /// The most that is held behind an offer; the kernel keeps the rest.
 const HELD_BYTES: usize = 64 << 10;
@@ -322,7 +323,7 @@ impl Tap {
         if written.is_ready() {
             if self.stall.take().is_some() {
                 let mut state = lock(&self.state);
-                state.since = Instant::now();
+                state.since = now();
                 state.wake();
             }
             return written;
@@ -442,7 +443,7 @@ impl AsyncRead for Tap {
             Mode::Delivered => state.mode = Mode::Pass,
             Mode::Pass if !fresh.is_empty() => {
                 // An upload that outlives its answer is not idle.
-                state.since = Instant::now();
+                state.since = now();
                 if let Some((frames, begun)) = &mut this.frames
                     && !frames.read(fresh, state.since.duration_since(*begun))
                 {
@@ -572,7 +573,7 @@ impl TapHandle {
         state.served.clear();
         state.served_whole = false;
         state.served.shrink_to(1024); // as in `start_head`
-        state.since = Instant::now();
+        state.since = now();
         state.wake();
     }
 
