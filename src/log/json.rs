@@ -75,20 +75,16 @@ impl Kept {
     }
 }
 
-/// A number, with zeros in front of it.
-fn digits<const N: usize>(line: &mut String, mut number: u32) {
-    let mut text = [b'0'; N];
-    for place in text.iter_mut().rev() {
-        *place = b'0' + u8::try_from(number % 10).unwrap_or(0);
-        number /= 10;
-    }
-    line.extend(text.map(char::from));
+/// A number of so many digits at most, with zeros in front of it.
+fn digits<const N: u32>(line: &mut String, number: u32) {
+    let marked = u64::from(number) + 10_u64.pow(N); // a one in front of all of them
+    line.push_str(itoa::Buffer::new().format(marked).get(1..).unwrap_or_default());
 }
 
 /// A number below a billion, to nine places: nothing that is measured has more.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // asked of the caller
 fn billionths(line: &mut String, number: f64) {
-    let all = (number * 1e9).round() as u64;
+    let all = (number * 1e9 + 0.5) as u64;
     let (whole, part) = (all / 1_000_000_000, all % 1_000_000_000);
     line.push_str(itoa::Buffer::new().format(whole));
     line.push('.'); // always: who guesses a field's type by its first value must not find a whole number
@@ -185,8 +181,7 @@ impl Write for Escaping<'_> {
 
 /// RFC 8259 section 7.
 fn escape(line: &mut String, text: &str) {
-    // All are looked at, with no way out in between: that is several in one instruction.
-    if !text.bytes().fold(false, |any, byte| any | is_escaped(byte)) {
+    if !needs_escapes(text.as_bytes()) {
         return line.push_str(text);
     }
     let mut from = 0;
@@ -205,6 +200,20 @@ fn escape(line: &mut String, text: &str) {
         }
     }
     line.push_str(text.get(from..).unwrap_or_default());
+}
+
+/// Whether any byte is to be escaped: eight are looked at together.
+fn needs_escapes(text: &[u8]) -> bool {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    // The highest bit of a byte says that it is below `limit`; of bytes above such a one it may say so too.
+    let below = |bytes: u64, limit: u8| bytes.wrapping_sub(ONES * u64::from(limit)) & !bytes;
+    let any = |eight: &[u8; 8]| {
+        let bytes = u64::from_le_bytes(*eight);
+        let quotes = below(bytes ^ (ONES * u64::from(b'"')), 1);
+        (below(bytes, b' ') | quotes | below(bytes ^ (ONES * u64::from(b'\\')), 1)) & (ONES * 0x80) != 0
+    };
+    let Some(last) = text.last_chunk() else { return text.iter().any(|byte| is_escaped(*byte)) };
+    text.chunks_exact(8).filter_map(|eight| eight.first_chunk()).any(any) || any(last)
 }
 
 fn is_escaped(byte: u8) -> bool {
@@ -270,6 +279,17 @@ mod tests {
             });
         });
         assert!(lines.contains("\"inner\"") && lines.ends_with("}\n"), "{lines}");
+    }
+
+    #[test]
+    fn of_all_bytes_those_are_escaped_that_have_to_be() {
+        for byte in 0..=u8::MAX {
+            for (length, place) in (1..20).flat_map(|length| (0..length).map(move |place| (length, place))) {
+                let mut text = vec![b'a'; length];
+                text[place] = byte;
+                assert_eq!(needs_escapes(&text), is_escaped(byte), "{byte} at {place} of {length}");
+            }
+        }
     }
 
     proptest! {
