@@ -69,12 +69,14 @@ impl Offer {
     /// `raw` its head as it came (spelling and order are taken from there), `key` the key to offer: the
     /// client's or our own.
     pub fn request_head(&self, target: &str, headers: &mut HeaderMap, raw: Option<&[u8]>, key: Option<&[u8]>) -> Bytes {
-        for name in [CONTENT_LENGTH, EXPECT, UPGRADE, CONNECTION, SEC_WEBSOCKET_KEY] {
-            headers.remove(name);
+        headers.remove(CONTENT_LENGTH);
+        headers.remove(EXPECT);
+        if key.is_none() {
+            headers.remove(SEC_WEBSOCKET_KEY);
         }
         // hixie-75 compares bytes: `WebSocket`, not `websocket`.
         let upgrade: &[u8] = if self.draft() == Draft::Hixie75 { b"WebSocket" } else { b"websocket" };
-        let host = headers.remove(http::header::HOST);
+        let host = headers.get(http::header::HOST).cloned();
         let mut fixed: Vec<(&HeaderName, &[u8])> = Vec::with_capacity(4);
         if let Some(host) = &host {
             fixed.push((&http::header::HOST, host.as_bytes()));
@@ -195,8 +197,10 @@ impl Agreement {
     /// The 101 toward the client; `key` is the client's.
     pub fn response_head(&mut self, key: Option<&[u8]>) -> Bytes {
         let headers = &mut self.answer.headers;
-        for name in [CONTENT_LENGTH, TRANSFER_ENCODING, SEC_WEBSOCKET_ACCEPT, UPGRADE, CONNECTION] {
-            headers.remove(name);
+        headers.remove(CONTENT_LENGTH);
+        headers.remove(TRANSFER_ENCODING);
+        if key.is_none() {
+            headers.remove(SEC_WEBSOCKET_ACCEPT);
         }
         let accept = key.map(|key| match &self.accepted {
             Some((sent, accept)) if sent == key => accept.clone(), // it was computed once

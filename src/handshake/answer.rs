@@ -1,6 +1,7 @@
 //! Pure: a backend's head, read from bytes, with every name as it was spelled and in its order.
 
 use std::fmt;
+use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -46,11 +47,12 @@ impl Answer {
     /// answer and how many bytes its head has.
     pub fn parse(bytes: &[u8], max_lines: usize) -> Result<Option<(Self, usize)>, AnswerError> {
         // The everyday limit needs no heap.
-        let (mut some, mut many) = ([httparse::EMPTY_HEADER; LINES], Vec::new());
-        many.resize(if max_lines > LINES { max_lines } else { 0 }, httparse::EMPTY_HEADER);
+        let (mut some, mut many) = ([const { MaybeUninit::uninit() }; LINES], Vec::new());
+        many.resize_with(if max_lines > LINES { max_lines } else { 0 }, MaybeUninit::uninit);
         let lines = some.get_mut(..max_lines).unwrap_or(&mut many);
-        let mut head = httparse::Response::new(lines);
-        let length = match head.parse(bytes) {
+        let mut head = httparse::Response::new(&mut []);
+        let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut head, bytes, lines);
+        let length = match parsed {
             Ok(httparse::Status::Complete(length)) => length,
             Ok(httparse::Status::Partial) => return Ok(None),
             Err(httparse::Error::TooManyHeaders) => return Err(AnswerError::TooLarge),

@@ -105,11 +105,17 @@ impl Offer {
         protocol: Option<&str>,
         legacy: bool,
     ) -> Result<Option<Self>, Refusal> {
-        if !Self::is_asked(method, version, headers, protocol) {
-            return Ok(None);
+        if Self::is_asked(method, version, headers, protocol) {
+            Self::read(headers, protocol, legacy).map(Some)
+        } else {
+            Ok(None)
         }
+    }
+
+    /// The same of a request that [is asked](Self::is_asked) to be one.
+    pub fn read(headers: &HeaderMap, protocol: Option<&str>, legacy: bool) -> Result<Self, Refusal> {
         if let Some(protocol) = protocol {
-            return rfc8441::parse(protocol, headers).map(Some);
+            return rfc8441::parse(protocol, headers);
         }
         let draft = draft(headers)?;
         let spoken = match draft {
@@ -126,7 +132,7 @@ impl Offer {
         if !empty || headers.contains_key(TRANSFER_ENCODING) {
             return Err(Refusal::Body);
         }
-        Ok(Some(Self { draft, key, over_http2: false }))
+        Ok(Self { draft, key, over_http2: false })
     }
 
     /// An offer that came over HTTP/2.

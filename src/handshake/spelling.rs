@@ -23,40 +23,51 @@ pub fn write_head<'a>(
         out.put_slice(part);
     }
     out.put_slice(b"\r\n");
-    // Read once: a name that is not among the well-known ones costs an allocation.
-    let lines: Vec<(&[u8], HeaderName)> =
-        names.filter_map(|spelled| HeaderName::from_bytes(spelled).ok().map(|name| (spelled, name))).collect();
-    let count = |lines: &[(&[u8], HeaderName)], name: &HeaderName| lines.iter().filter(|(_, there)| there == name).count();
-    for (name, value) in fixed.iter().filter(|(name, _)| count(&lines, name) == 0) {
+    let names: Vec<&[u8]> = names.collect();
+    let mut fixed: Vec<(&str, &[u8], bool)> = fixed.iter().map(|(name, value)| (name.as_str(), *value, false)).collect();
+    for (name, value, written) in &mut fixed {
+        if !names.iter().any(|line| is(line, name)) {
+            put(&mut out, name, None, value);
+            *written = true;
+        }
+    }
+    // Not looked up in the map: what is to be written next most often stands in front.
+    let mut fields: Vec<(&str, &[u8], bool)> =
+        headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes(), false)).collect();
+    fields.retain(|(name, ..)| !fixed.iter().any(|(fixed, ..)| fixed == name));
+    let mut first = 0;
+    for spelled in names {
+        let places = match fixed.iter_mut().find(|(name, ..)| is(spelled, name)) {
+            Some((_, _, true)) => continue,
+            Some(field) => Some(field),
+            None => fields.iter_mut().skip(first).find(|(name, _, written)| !written && is(spelled, name)),
+        };
+        if let Some((name, value, written)) = places {
+            put(&mut out, name, Some(spelled), value);
+            *written = true;
+        }
+        first += fields.iter().skip(first).take_while(|(_, _, written)| *written).count();
+    }
+    for (name, value, _) in fields.iter().skip(first).filter(|(_, _, written)| !written) {
         put(&mut out, name, None, value);
-    }
-    for (place, (spelled, name)) in lines.iter().enumerate() {
-        // How many lines of this name came before.
-        let nth = count(lines.get(..place).unwrap_or_default(), name);
-        if let Some((_, value)) = fixed.iter().find(|(fixed, _)| *fixed == name) {
-            if nth == 0 {
-                put(&mut out, name, Some(spelled), value);
-            }
-        } else if let Some(value) = headers.get_all(name).iter().nth(nth) {
-            put(&mut out, name, Some(spelled), value.as_bytes());
-        }
-    }
-    for name in headers.keys().filter(|name| !fixed.iter().any(|(fixed, _)| fixed == name)) {
-        for value in headers.get_all(name).iter().skip(count(&lines, name)) {
-            put(&mut out, name, None, value.as_bytes());
-        }
     }
     out.put_slice(b"\r\n");
     out.freeze()
 }
 
-fn put(out: &mut BytesMut, name: &HeaderName, spelled: Option<&[u8]>, value: &[u8]) {
+/// Whether a name on the wire is this one, which is in small letters.
+fn is(spelled: &[u8], name: &str) -> bool {
+    spelled.len() == name.len() && spelled.eq_ignore_ascii_case(name.as_bytes())
+}
+
+/// `name` is in small letters.
+fn put(out: &mut BytesMut, name: &str, spelled: Option<&[u8]>, value: &[u8]) {
     match (canonical(name), spelled) {
         (Some(name), _) => out.put_slice(name.as_bytes()),
         (None, Some(spelled)) => out.put_slice(spelled),
         (None, None) => {
             let mut start = true;
-            for byte in name.as_str().bytes() {
+            for byte in name.bytes() {
                 out.put_u8(if start { byte.to_ascii_uppercase() } else { byte });
                 start = byte == b'-';
             }
@@ -68,8 +79,8 @@ fn put(out: &mut BytesMut, name: &HeaderName, spelled: Option<&[u8]>, value: &[u
 }
 
 /// The RFC's spelling of a handshake field; embedded clients compare bytes (websockets/ws#1512).
-fn canonical(name: &HeaderName) -> Option<&'static str> {
-    Some(match name.as_str() {
+fn canonical(name: &str) -> Option<&'static str> {
+    Some(match name {
         "upgrade" => "Upgrade",
         "connection" => "Connection",
         "sec-websocket-key" => "Sec-WebSocket-Key",

@@ -27,6 +27,9 @@ pub fn content_length(headers: &HeaderMap) -> Result<Option<u64>, BadLength> {
 
 /// Leaves one line where a length is repeated; to be called with a length that [`content_length`] took.
 pub fn keep_one_length(headers: &mut HeaderMap) {
+    if headers.keys_len() == headers.len() && !headers.get(CONTENT_LENGTH).is_some_and(|line| line.as_bytes().contains(&b',')) {
+        return; // nearly always
+    }
     let mut lines = headers.get_all(CONTENT_LENGTH).iter();
     let first = lines.next();
     let repeated = lines.next().is_some() || first.is_some_and(|line| line.as_bytes().contains(&b','));
@@ -56,11 +59,14 @@ pub(super) fn transfer_encoding(headers: &HeaderMap) -> Encoding {
 }
 
 fn digits(text: &[u8]) -> Result<u64, BadLength> {
-    // `parse` alone would take a sign.
-    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+    if text.is_empty() {
         return Err(BadLength);
     }
-    std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(BadLength)
+    text.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        let number = number.checked_mul(10).and_then(|tens| tens.checked_add(digit.into()));
+        number.filter(|_| digit < 10).ok_or(BadLength)
+    })
 }
 
 #[cfg(test)]
