@@ -184,6 +184,62 @@ fn bytes_that_a_backend_sends_unasked_are_nobodys_answer() {
     }
 }
 
+#[test]
+fn bytes_that_a_backend_sends_between_two_requests_are_nobodys_answer() {
+    let (answered, go) = channel::<()>();
+    let (sender, sent) = channel();
+    let go = std::sync::Mutex::new(go);
+    let backend = Backend::scripted(move |conn, n| {
+        conn.read_head();
+        conn.send(http(200, "fine"));
+        if n == 0 {
+            go.lock().unwrap().recv_timeout(LIMIT).unwrap();
+            conn.send(http(200, "SECRET"));
+            sender.send(()).unwrap();
+        }
+        conn.wait_for_any_end();
+    });
+    let proxy = Proxy::before(&backend);
+    let mut client = proxy.connect_and_send(GET);
+    assert_eq!(client.read_answer().1.text(), "fine");
+    answered.send(()).unwrap();
+    sent.recv_timeout(LIMIT).unwrap();
+    thread::sleep(Duration::from_millis(20)); // loopback delivers at once, the proxy has still to be woken
+    client.send(GET);
+    assert_eq!(client.read_answer().1.text(), "fine");
+    assert_eq!(backend.connections(), 2);
+}
+
+#[test]
+fn an_answer_may_come_in_two_pieces_cut_anywhere() {
+    const ANSWERS: [&str; 2] = [
+        "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine",
+        "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n0\r\n\r\n",
+    ];
+    let backend = Backend::scripted(|conn, _| {
+        for (answer, cut) in ANSWERS.iter().flat_map(|answer| (1..=answer.len()).map(move |cut| (answer, cut))) {
+            if conn.try_read_head().is_err() {
+                return;
+            }
+            let (first, second) = answer.as_bytes().split_at(cut);
+            conn.send(first);
+            thread::sleep(Duration::from_millis(1)); // so that it is read by itself
+            conn.send(second);
+        }
+    });
+    let proxy = Proxy::before(&backend);
+    let mut client = proxy.connect();
+    for _ in 0..ANSWERS.iter().map(|answer| answer.len()).sum() {
+        client.send(GET);
+        let (mut head, mut body) = client.read_answer();
+        if head.status() == 103 {
+            (head, body) = client.read_answer();
+        }
+        assert_eq!((head.status(), body.text().as_str()), (200, "fine"));
+    }
+    assert_eq!(backend.connections(), 1);
+}
+
 // --- connections that have gone stale --------------------------------------------------------------------
 
 #[test]

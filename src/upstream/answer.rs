@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use super::BodyError;
 use super::backend::Lease;
 use super::connection::{Http1, quiet};
+use super::plain::Whole;
 use crate::net::{H2Body, Place};
 
 /// A streamed body. Dropping it before its end closes an h1 connection.
@@ -29,6 +30,8 @@ enum Source {
     Hyper(Incoming),
     /// We do: the answer to an extended CONNECT.
     Stream(Box<(H2Body, Place)>), // the place is held, not looked at
+    /// It is all here.
+    Whole(Bytes),
 }
 
 impl Source {
@@ -36,7 +39,13 @@ impl Source {
         match self {
             Self::Hyper(body) => body.is_end_stream(),
             Self::Stream(body) => body.0.is_end_stream(),
+            Self::Whole(bytes) => bytes.is_empty(),
         }
+    }
+
+    /// Whether its connection is needed no more.
+    fn has_been_read(&self) -> bool {
+        matches!(self, Self::Whole(_)) || self.is_end_stream()
     }
 }
 
@@ -44,6 +53,12 @@ impl AnswerBody {
     pub(super) fn new(incoming: Incoming, lease: Lease, connection: Option<Box<Http1>>) -> Self {
         let head = connection.as_ref().map(|http1| http1.answer_head()).unwrap_or_default();
         Self { incoming: Source::Hyper(incoming), lease, connection, good: false, head }
+    }
+
+    /// An answer that has been read already.
+    pub(super) fn whole(whole: Whole, lease: Lease, connection: Box<Http1>) -> Self {
+        let Whole { head, body } = whole;
+        Self { incoming: Source::Whole(body), lease, connection: Some(connection), good: false, head }
     }
 
     pub(super) fn of_stream(body: H2Body, place: Place, lease: Lease) -> Self {
@@ -64,7 +79,7 @@ impl AnswerBody {
 
     fn give_back_at_end(&mut self) {
         if self.good
-            && self.incoming.is_end_stream()
+            && self.incoming.has_been_read()
             && let Some(connection) = self.connection.take()
         {
             self.lease.server.pool.put_http1(connection);
@@ -81,6 +96,8 @@ impl Body for AnswerBody {
         let polled = match &mut this.incoming {
             Source::Hyper(body) => poll_incoming(body, this.connection.as_deref_mut(), cx).map_err(BodyError::from),
             Source::Stream(body) => Pin::new(&mut body.0).poll_frame(cx).map_err(BodyError::from),
+            Source::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Source::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
         };
         match &polled {
             Poll::Ready(None) => {
@@ -102,6 +119,7 @@ impl Body for AnswerBody {
         match &self.incoming {
             Source::Hyper(body) => body.size_hint(),
             Source::Stream(body) => body.0.size_hint(),
+            Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::task::AtomicWaker;
 use http::header::{HOST, HeaderValue};
@@ -16,14 +17,14 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::answer::AnswerBody;
 use super::backend::{Lease, Server};
-use super::hearing::{Ear, Hearing};
-use super::{DialError, Protocol, RequestBody, Scheme};
+use super::hearing::{Asked, Ear, Hearing};
+use super::plain::{self, Whole};
+use super::{DialError, HeadLimits, Protocol, RequestBody, Scheme};
 use crate::base::{self, Tasks};
 use crate::headers::add_te;
 use crate::net::Stream;
@@ -60,6 +61,7 @@ pub(super) struct Http1 {
     pub(super) sender: http1::SendRequest<RequestBody>,
     driver: Driver,
     ear: Ear,
+    heads: HeadLimits,
     /// May carry further requests.
     pub(super) reusable: bool,
     /// The thread whose runtime watches its socket.
@@ -202,10 +204,7 @@ fn handshake_error(error: hyper::Error) -> DialError {
 }
 
 /// Starts h1 on `stream`.
-pub(super) async fn start_http1<S>(stream: S, server: &Server) -> hyper::Result<Box<Http1>>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+pub(super) async fn start_http1(stream: Stream, server: &Server) -> hyper::Result<Box<Http1>> {
     let mut builder = http1::Builder::new();
     // The bound on what one stalled exchange holds in each direction.
     builder.max_buf_size(server.heads.bytes.max(64 << 10)).max_header_size(server.heads.bytes);
@@ -217,8 +216,17 @@ where
     // Its errors reach whoever waits for an answer on it.
     let driver = Driver::Holder(Box::pin(connection.map(drop)));
     let (is_tls, tasks) = (server.address.scheme == Scheme::Https, server.tasks.clone());
-    Ok(Box::new(Http1 { sender, driver, ear, reusable: true, home: base::worker(), is_tls, tasks }))
+    Ok(Box::new(Http1 { sender, driver, ear, heads: server.heads, reusable: true, home: base::worker(), is_tls, tasks }))
 }
+
+/// The body of an answer over h1.
+#[derive(Debug)]
+pub(super) enum Body {
+    Hyper(Incoming),
+    Whole(Whole),
+}
+
+type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
 
 impl Http1 {
     /// Sends a request, whose names are spelled as in `names`.
@@ -226,24 +234,50 @@ impl Http1 {
         &mut self,
         request: Request<RequestBody>,
         names: Vec<u8>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
-        self.ear.asked(names);
+    ) -> Result<Response<Body>, TrySendError<Request<RequestBody>>> {
         if !request.body().is_end_stream() {
             self.leave_to_a_task(&Handle::current());
         }
-        let mut answer = pin!(self.sender.try_send_request(request));
-        let driver = &mut self.driver;
-        if matches!(driver, Driver::Task { .. }) {
-            return answer.await;
+        if !matches!(self.driver, Driver::Holder(_)) {
+            self.ear.asked(names);
+            return self.sender.try_send_request(request).await.map(|answer| answer.map(Body::Hyper));
         }
+        let head = plain::request_head(&request, &names);
         base::others_first().await; // all prepare their requests, then all are sent
-        let answer = poll_fn(|cx| {
-            driver.drive(cx);
-            answer.as_mut().poll(&mut quiet())
-        });
-        let answer = answer.await;
+        let asked = match &head {
+            Some(head) => self.ear.ask(head).await,
+            None => Asked::NotAsked,
+        };
+        let answer = match asked {
+            Asked::Read(read) => match plain::answer(&read, self.heads) {
+                Some(answer) => Ok(answer.map(Body::Whole)),
+                None => self.read_answer(read, request).await.map(|answer| answer.map(Body::Hyper)),
+            },
+            Asked::NotAsked => {
+                self.ear.asked(names);
+                self.exchange(request).await.map(|answer| answer.map(Body::Hyper))
+            }
+        };
         base::others_first().await; // all read their answers, then all are passed on
         answer
+    }
+
+    /// Has hyper read an answer, to a request like this that was sent already: `read`, and what follows it.
+    pub(super) async fn read_answer(&mut self, read: Bytes, request: Request<RequestBody>) -> Sent {
+        self.ear.asked(Vec::new());
+        self.ear.replay(read);
+        self.exchange(request).await
+    }
+
+    /// Gives hyper a request without a body, and drives the connection until there is an answer.
+    async fn exchange(&mut self, request: Request<RequestBody>) -> Sent {
+        let mut answer = pin!(self.sender.try_send_request(request));
+        let driver = &mut self.driver;
+        poll_fn(|cx| {
+            driver.drive(cx);
+            answer.as_mut().poll(&mut quiet())
+        })
+        .await
     }
 
     /// Does what can be done on it now, where that is its holder's to do; who is given by `cx` is woken when more can.
@@ -378,7 +412,10 @@ impl Connection {
                     add_te(request.headers_mut(), Version::HTTP_11);
                 }
                 let response = http1.send(request, names).await.map_err(failed)?;
-                Ok(response.map(|body| AnswerBody::new(body, lease, Some(http1))))
+                Ok(response.map(|body| match body {
+                    Body::Hyper(body) => AnswerBody::new(body, lease, Some(http1)),
+                    Body::Whole(whole) => AnswerBody::whole(whole, lease, http1),
+                }))
             }
             Sender::Http2(mut sender, _) => {
                 if te_trailers {

@@ -83,17 +83,28 @@ impl Server {
             let loopback = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()].map(|ip: IpAddr| SocketAddr::new(ip, port));
             addresses.extend(loopback.into_iter().filter(|address| !addresses.contains(address)).collect::<Vec<_>>());
         }
-        let mut last = DialError::Name(io::Error::new(io::ErrorKind::NotFound, "no address"));
+        let mut last = None;
         let count = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
         for (address, left) in addresses.into_iter().zip((1..=count).rev()) {
-            let share = deadline.saturating_duration_since(Instant::now()) / left;
-            match timeout(share, TcpStream::connect(address)).await {
+            let connect = TcpStream::connect(address);
+            let connected = if left == 1 {
+                Ok(connect.await) // the last has all the time that is left, which our caller looks after
+            } else {
+                timeout(deadline.saturating_duration_since(Instant::now()) / left, connect).await
+            };
+            match connected {
                 Ok(Ok(tcp)) => return Ok(tcp),
-                Ok(Err(error)) => last = last.or_rather(connect_error(error)),
-                Err(_) => last = DialError::Timeout,
+                Ok(Err(error)) => {
+                    let error = connect_error(error);
+                    last = Some(match last {
+                        Some(earlier) => DialError::or_rather(earlier, error),
+                        None => error,
+                    });
+                }
+                Err(_) => last = Some(DialError::Timeout),
             }
         }
-        Err(last)
+        Err(last.unwrap_or_else(|| DialError::Name(io::Error::new(io::ErrorKind::NotFound, "no address"))))
     }
 }
 

@@ -7,19 +7,25 @@
 //! It also notes how names are spelled, which hyper forgets: it has those of a request written as their author spelled
 //! them, and keeps the answer's head as it came. And it counts the answers before the final one.
 //!
-//! Last, it gives up a server that takes no bytes at all: an upload may outlive its answer, and then
+//! It gives up a server that takes no bytes at all: an upload may outlive its answer, and then
 //! nobody else has a clock on it.
+//!
+//! Last, who holds the connection can speak on it while hyper is at rest ([`Ear::ask`]), and have hyper read an answer
+//! whose request hyper has not sent ([`Ear::replay`]).
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
+use tokio_util::io::poll_read_buf;
 
-use crate::net::{Spelling, head_end};
+use crate::net::{Spelling, Stream, head_end};
 
 /// How long a server may take no bytes while there are some for it: nginx's `proxy_send_timeout`.
 const SEND_TIME: Duration = Duration::from_secs(60);
@@ -27,25 +33,37 @@ const SEND_TIME: Duration = Duration::from_secs(60);
 /// The most answers of 1xx before the final one. A server that says 102 or 103 says it a few times.
 pub const INFORMATIONAL_ANSWERS: usize = 100;
 
+/// The stream as hyper has it.
 #[derive(Debug)]
-pub(super) struct Hearing<S> {
-    stream: S,
-    ear: Ear,
+pub(super) struct Hearing(Arc<Mutex<Line>>);
+
+/// The hold that the connection's owner has on it.
+#[derive(Clone, Debug)]
+pub(super) struct Ear(Arc<Mutex<Line>>);
+
+#[derive(Debug)]
+struct Line {
+    stream: Stream,
+    heads: Heads,
     spelling: Spelling,
     /// What writing failed with.
     failed: Option<io::Error>,
+    /// What reading failed with, which hyper has not been told.
+    broken: Option<io::Error>,
     /// Nothing more can be read.
     ended: bool,
     /// Who waits to be told.
     writer: Option<Waker>,
     /// Runs while the server takes nothing.
     stall: Option<Pin<Box<Sleep>>>,
+    /// What hyper writes next goes nowhere: it was sent already. Until then nothing is read, since to hyper an answer
+    /// before its request would be an error.
+    mute: bool,
+    /// Who waits for that.
+    reader: Option<Waker>,
 }
 
-/// What a stream hears of heads: the hold that the connection's owner has on it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Ear(Arc<Mutex<Heads>>);
-
+/// What a stream hears of heads.
 #[derive(Debug, Default)]
 struct Heads {
     /// How the names in the request are spelled that hyper is about to write.
@@ -57,21 +75,85 @@ struct Heads {
     informational: usize,
 }
 
+/// What came of asking without hyper.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// The first that the server said, or nothing, where it ended the connection.
+    Read(Bytes),
+    /// hyper is to ask: there was news before, or the server takes nothing.
+    NotAsked,
+}
+
+/// As hyper's first: the head and the body of a small answer.
+const FIRST_READ: usize = 8 << 10;
+
 impl Ear {
-    fn lock(&self) -> MutexGuard<'_, Heads> {
+    fn lock(&self) -> MutexGuard<'_, Line> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// To be called before a request is given to hyper.
     pub(super) fn asked(&self, names: Vec<u8>) {
-        *self.lock() = Heads { names: Some(names), listening: true, answer: Vec::new(), informational: 0 };
+        self.lock().heads = Heads { names: Some(names), listening: true, answer: Vec::new(), informational: 0 };
     }
 
     /// The head of the final answer, as it came.
     pub(super) fn answered(&self) -> Vec<u8> {
-        let mut heads = self.lock();
+        let heads = &mut self.lock().heads;
         heads.listening = false;
         std::mem::take(&mut heads.answer)
+    }
+
+    /// Sends a request, and reads once. hyper has to be at rest, and stay so meanwhile.
+    pub(super) async fn ask(&self, request: &[u8]) -> Asked {
+        let mut looked = false;
+        let mut rest = request;
+        let mut read = BytesMut::new();
+        poll_fn(|cx| {
+            let mut line = self.lock();
+            // What comes before the request is no answer to it.
+            if !std::mem::replace(&mut looked, true) && line.poll_news(cx).is_ready() {
+                return Poll::Ready(Asked::NotAsked);
+            }
+            if let Err(error) = ready!(line.poll_write_all(cx, &mut rest)) {
+                line.failed = Some(error); // there may be an answer all the same
+                return Poll::Ready(Asked::NotAsked);
+            }
+            read.reserve(FIRST_READ);
+            if let Err(error) = ready!(poll_read_buf(Pin::new(&mut line.stream), cx, &mut read)) {
+                line.broken = Some(error);
+            }
+            Poll::Ready(Asked::Read(read.split().freeze()))
+        })
+        .await
+    }
+
+    /// hyper is to read `read`, and what follows it, as the answer to what it is given next, which was sent already.
+    pub(super) fn replay(&self, read: Bytes) {
+        let mut line = self.lock();
+        line.stream.unread(read);
+        line.mute = true;
+    }
+}
+
+impl Line {
+    /// Whether anything can be read, be it the end. Nothing is lost.
+    fn poll_news(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut piece = [0; 64];
+        let mut read = ReadBuf::new(&mut piece);
+        match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read)) {
+            Ok(()) => self.stream.unread(Bytes::copy_from_slice(read.filled())),
+            Err(error) => self.broken = Some(error),
+        }
+        Poll::Ready(())
+    }
+
+    fn poll_write_all(&mut self, cx: &mut Context<'_>, rest: &mut &[u8]) -> Poll<io::Result<()>> {
+        while !rest.is_empty() {
+            let n = ready!(Pin::new(&mut self.stream).poll_write(cx, rest))?;
+            *rest = rest.get(n..).filter(|_| n > 0).ok_or(io::ErrorKind::WriteZero)?;
+        }
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 }
 
@@ -107,18 +189,34 @@ impl Heads {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Hearing<S> {
-    pub(super) fn new(stream: S) -> (Self, Ear) {
-        let ear = Ear::default();
-        let (failed, ended, writer, stall) = (None, false, None, None);
-        (Self { stream, ear: ear.clone(), spelling: Spelling::new(), failed, ended, writer, stall }, ear)
+impl Hearing {
+    pub(super) fn new(stream: Stream) -> (Self, Ear) {
+        let line = Arc::new(Mutex::new(Line {
+            stream,
+            heads: Heads::default(),
+            spelling: Spelling::new(),
+            failed: None,
+            broken: None,
+            ended: false,
+            writer: None,
+            stall: None,
+            mute: false,
+            reader: None,
+        }));
+        (Self(line.clone()), Ear(line))
     }
 
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
     /// What writing came to; a failure only once reading has ended.
     fn heard_out<T>(
         &mut self,
         cx: &mut Context<'_>,
-        write: impl FnOnce(Pin<&mut S>, &mut Spelling, &mut Context<'_>) -> Poll<io::Result<T>>,
+        write: impl FnOnce(Pin<&mut Stream>, &mut Spelling, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if self.failed.is_none() {
             match write(Pin::new(&mut self.stream), &mut self.spelling, cx) {
@@ -141,37 +239,49 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Hearing<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Hearing<S> {
+impl AsyncRead for Hearing {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
+        let mut line = self.line();
+        if line.mute {
+            line.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
-        let read = ready!(Pin::new(&mut this.stream).poll_read(cx, buf));
+        let read = match line.broken.take() {
+            Some(error) => Err(error),
+            None => ready!(Pin::new(&mut line.stream).poll_read(cx, buf)),
+        };
         if read.is_err() || buf.filled().len() == before {
-            this.ended = true;
-            if let Some(writer) = this.writer.take() {
+            line.ended = true;
+            if let Some(writer) = line.writer.take() {
                 writer.wake();
             }
-        } else {
-            let mut heads = this.ear.lock();
-            if heads.listening {
-                heads.hear(buf.filled().get(before..).unwrap_or_default())?;
-            }
+        } else if line.heads.listening {
+            line.heads.hear(buf.filled().get(before..).unwrap_or_default())?;
         }
         Poll::Ready(read)
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Hearing<S> {
+impl AsyncWrite for Hearing {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if let Some(names) = this.ear.lock().names.take() {
-            this.spelling.expect(names);
+        let mut line = self.line();
+        let names = line.heads.names.take();
+        if std::mem::take(&mut line.mute) {
+            // hyper writes a head without a body in one go.
+            if let Some(reader) = line.reader.take() {
+                reader.wake();
+            }
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        this.heard_out(cx, |stream, spelling, cx| spelling.write(bufs, |bufs| stream.poll_write_vectored(cx, bufs)))
+        if let Some(names) = names {
+            line.spelling.expect(names);
+        }
+        line.heard_out(cx, |stream, spelling, cx| spelling.write(bufs, |bufs| stream.poll_write_vectored(cx, bufs)))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -179,7 +289,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Hearing<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().heard_out(cx, |stream, spelling, cx| {
+        self.line().heard_out(cx, |stream, spelling, cx| {
             spelling.flushed();
             stream.poll_flush(cx)
         })
@@ -187,7 +297,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Hearing<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Whoever shuts down reads no more.
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        Pin::new(&mut self.line().stream).poll_shutdown(cx)
     }
 }
 

@@ -9,6 +9,7 @@ mod connection;
 mod dial;
 mod extended;
 mod hearing;
+mod plain;
 mod pool;
 mod replay;
 mod settings;

@@ -49,12 +49,18 @@ impl Pool {
         while let Some(before) = place.checked_sub(1) {
             place = before;
             let (http1, since) = state.http1.get_mut(place)?;
-            http1.settle(); // nobody has looked whether the server has closed it
+            if !http1.sender.is_ready() {
+                http1.settle();
+            } // else whoever asks on it looks first whether the server has closed it
             if http1.sender.is_closed() {
                 state.http1.remove(place);
             } else if http1.sender.is_ready() {
                 // Those below it are colder still.
-                return if since.elapsed() < self.idle_time { Some(state.http1.remove(place).0) } else { None };
+                return if base::now().saturating_duration_since(*since) < self.idle_time {
+                    Some(state.http1.remove(place).0)
+                } else {
+                    None
+                };
             } // else it is still ending its last exchange, and stays for later
         }
         None
@@ -75,7 +81,7 @@ impl Pool {
             }
         }
         if http1.reusable && !http1.sender.is_closed() {
-            self.lock().http1.push((http1, Instant::now())); // the closed among them go with `take_http1` and `sweep`
+            self.lock().http1.push((http1, base::now())); // the closed among them go with `take_http1` and `sweep`
         }
     }
 
