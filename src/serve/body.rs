@@ -323,8 +323,8 @@ impl Source {
 }
 
 /// An answer's body on its way to the client. Its drop is the end of the exchange. On the heap, as [`Record`] is: hyper
-/// moves it some ten times.
-pub(super) struct Reply(Box<Answer>);
+/// moves it some ten times. Always there until the drop.
+pub(super) struct Reply(Option<Box<Answer>>);
 
 struct Answer {
     source: Source,
@@ -342,23 +342,27 @@ impl Reply {
         let mut answer = Answer { source, record, complete: false, failed: None, names: Vec::new(), alive };
         // hyper sends no body to HEAD and does not ask for one.
         answer.complete = answer.source.is_end() || answer.record.is_head() || matches!(answer.source, Source::Told(_));
-        Self(Box::new(answer))
+        Self(Some(Box::new(answer)))
     }
 
     /// The names in its head are spelled as in this one.
     pub(super) fn spelled_as(mut self, names: Vec<u8>) -> Self {
-        self.0.names = names;
+        if let Some(answer) = &mut self.0 {
+            answer.names = names;
+        }
         self
     }
 
     /// How they are.
     pub(super) fn take_names(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.0.names)
+        self.0.as_mut().map(|answer| std::mem::take(&mut answer.names)).unwrap_or_default()
     }
 
     /// The client takes none of it.
     pub(super) fn blame_stall(&mut self) {
-        self.0.record.blame(Fault::Client, || "the client took no bytes in time".to_owned());
+        if let Some(answer) = &mut self.0 {
+            answer.record.blame(Fault::Client, || "the client took no bytes in time".to_owned());
+        }
     }
 }
 
@@ -388,7 +392,7 @@ impl Body for Reply {
     type Error = BodyError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self.get_mut().0;
+        let Some(this) = self.get_mut().0.as_deref_mut() else { return Poll::Ready(None) };
         if let Some(error) = this.failed.take() {
             return Poll::Ready(Some(Err(error)));
         }
@@ -418,22 +422,26 @@ impl Body for Reply {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.source.is_end()
+        self.0.as_ref().is_none_or(|answer| answer.source.is_end())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.source.size_hint()
+        self.0.as_ref().map_or(SizeHint::with_exact(0), |answer| answer.source.size_hint())
     }
 }
 
-impl Drop for Answer {
+impl Drop for Reply {
     fn drop(&mut self) {
-        if !self.complete {
-            if matches!(self.source, Source::Backend { until_close: true, .. }) {
-                self.alive.0.cut.store(true, Ordering::Relaxed); // a FIN would look like its end
+        let Some(answer) = self.0.take() else { return };
+        let Answer { source, mut record, complete, alive, .. } = *answer;
+        if !complete {
+            if matches!(source, Source::Backend { until_close: true, .. }) {
+                alive.0.cut.store(true, Ordering::Relaxed); // a FIN would look like its end
             }
-            self.record.blame_cut();
+            record.blame_cut();
         }
+        drop(source);
+        alive.0.finished.put(record);
     }
 }
 

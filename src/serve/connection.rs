@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
@@ -18,11 +18,13 @@ use tokio::time::{Instant, timeout};
 use super::body::{ClientBody, Reply};
 use super::clock::Rack;
 use super::exchange::{self, Begun, Outcome};
-use super::slot::Slot;
+use super::finished::Finished;
+use super::slot::{News, Slot};
 use super::upgrade::{self, Client, Takeover};
 use super::{Entry, Settings, Times, http2, respond};
+use crate::base::{Turn, millis, now};
 use crate::listen::{Accepted, Permit};
-use crate::net::{Clock, LINGER_TIME, Peer, Socket, Stream, Tap, TapHandle, TapTimes, begin, lingering_close};
+use crate::net::{Clock, LINGER_TIME, Peer, Socket, Stream, Tap, TapHandle, TapTimes, begin, ip_text, lingering_close};
 use crate::tls::{AcceptError, Alpn, Hello};
 
 /// What every exchange on a connection knows of it.
@@ -47,6 +49,8 @@ pub(super) struct Connection {
     takeover: Mutex<Option<Box<Takeover>>>,
     /// The timer of answers.
     pub(super) rack: Rack,
+    /// Records that are to be written.
+    pub(super) finished: Finished,
 }
 
 impl Connection {
@@ -54,7 +58,7 @@ impl Connection {
         Arc::new(Self {
             entry: entry.clone(),
             peer,
-            peer_value: peer.ip_address().and_then(|address| HeaderValue::try_from(address.to_canonical().to_string()).ok()),
+            peer_value: peer.ip_address().and_then(|address| HeaderValue::try_from(ip_text(address.to_canonical())).ok()),
             peer_text: OnceLock::new(),
             secure,
             tap,
@@ -64,6 +68,7 @@ impl Connection {
             cut: false.into(),
             takeover: Mutex::new(None),
             rack: Rack::default(),
+            finished: Finished::default(),
         })
     }
 
@@ -74,7 +79,7 @@ impl Connection {
 
     /// An exchange has ended now.
     pub(super) fn touch(&self) {
-        self.used.store(u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.used.store(millis(now().saturating_duration_since(self.begun)), Ordering::Relaxed);
     }
 
     /// Asks for the connection. The caller then waits for ever: its future is dropped with hyper's state.
@@ -155,6 +160,7 @@ async fn serve_http1(
     let (tap, handle) = Tap::new(stream, tap_times(&settings.times));
     let tap = tap.with_longest_line(settings.heads.bytes).begun_at(begun);
     let connection = Connection::new(entry, peer, tap.is_tls(), Some(handle.clone()));
+    let records = connection.finished.later();
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(None); // the tap has the clocks
     builder.max_header_size(settings.heads.bytes).max_buf_size(settings.heads.bytes.max(64 << 10));
@@ -165,27 +171,39 @@ async fn serve_http1(
     // The service begins in the call itself, before hyper can read on: the tap has to know.
     let service = service_fn(|request: Request<Incoming>| {
         let begun = exchange::begin(&connection, request.map(ClientBody::Http1));
-        slot.place(exchange(connection.clone(), begun)) // `poll_without_shutdown` wants it unpinned
+        slot.place(exchange(connection.clone(), begun))
     });
     let mut http = builder.serve_connection(TokioIo::new(tap), service);
     let end = {
         let shutdown = &entry.shared.shutdown;
         let mut draining = pin!(shutdown.draining());
         let mut ended = pin!(shutdown.ended());
-        let (mut told, mut listens) = (false, false);
+        let mut told = false;
+        let mut wakers: Option<(Arc<News>, Waker)> = None;
         poll_fn(|cx| {
-            // The futures wake this task, which has one waker all its life: after the first turn a look is enough.
-            if !listens {
-                listens = true;
-                // One that is over already is seen by the look as well.
+            let _turn = Turn::begin();
+            let (news, news_waker) = wakers.get_or_insert_with(|| {
+                // These wake this task, which has one waker all its life: after the first turn a look is enough. One that
+                // is over already is seen by the look as well.
                 let _over = [draining.as_mut().poll(cx).is_ready(), ended.as_mut().poll(cx).is_ready()];
-            }
+                slot.wakes(cx.waker());
+                let news = News::new(cx.waker());
+                (news.clone(), news.into())
+            });
+            records.write(); // of the turn before
+            let mut is_for_hyper = news.take();
             if !told && shutdown.is_draining() {
                 told = true;
+                is_for_hyper = true;
                 Pin::new(&mut http).graceful_shutdown();
             }
-            if let Poll::Ready(result) = http.poll_without_shutdown(cx) {
+            // The exchange may in turn have news for hyper: it wants more of a body.
+            is_for_hyper = is_for_hyper || slot.poll().is_ready() || news.take();
+            if is_for_hyper && let Poll::Ready(result) = http.poll_without_shutdown(&mut Context::from_waker(news_waker)) {
                 return Poll::Ready(End::Http(result));
+            }
+            if records.has_any() {
+                cx.waker().wake_by_ref();
             }
             if let Some(takeover) = connection.taken_over() {
                 return Poll::Ready(End::Tunnel(takeover));
@@ -195,6 +213,7 @@ async fn serve_http1(
         .await
     };
     let parts = http.into_parts();
+    drop(records);
     let (mut stream, held) = parts.io.into_inner().into_parts();
     match end {
         End::Tunnel(takeover) => {

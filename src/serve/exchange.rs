@@ -13,6 +13,7 @@ use super::record::Record;
 use super::respond::{self, Failure};
 use super::upgrade::Takeover;
 use super::{World, forward, laws, upgrade};
+use crate::base::crowd_first;
 use crate::handshake::{Draft, Offer, Refusal};
 use crate::headers::{BadRequest, origin_target};
 use crate::route::{Action, Forward, Found, Query, Redirect};
@@ -48,6 +49,7 @@ pub(super) enum Outcome {
 
 /// Answers a request, or makes a tunnel of it.
 pub(super) async fn exchange(connection: Arc<Connection>, begun: Box<Begun>) -> Outcome {
+    crowd_first().await; // all read their requests, then all are routed
     let asks = begun.asks;
     let has_body = !begun.body.is_end_stream();
     let in_step = begun.raw.is_some();
@@ -107,7 +109,7 @@ async fn route(connection: &Arc<Connection>, world: &Arc<World>, begun: Box<Begu
     };
     record.route = Some(route.name.clone());
     let mut answer = match &route.action {
-        Action::Forward(forward) => match offer(parts, forward) {
+        Action::Forward(forward) => match begun.asks.then(|| offer(parts, forward)).transpose() {
             Ok(Some(offer)) => {
                 let ask = upgrade::Ask { route: &route, forward, path: &path, host, begun, offer, record };
                 // Boxed: the exchange of an ordinary request has no room for it.
@@ -142,8 +144,9 @@ async fn route(connection: &Arc<Connection>, world: &Arc<World>, begun: Box<Begu
     Outcome::Answer(answer)
 }
 
-fn offer(parts: &request::Parts, forward: &Forward) -> Result<Option<Offer>, Refusal> {
-    Offer::parse(&parts.method, parts.version, &parts.headers, laws::protocol(parts), forward.legacy_drafts)
+/// Of a request that asks for a WebSocket.
+fn offer(parts: &request::Parts, forward: &Forward) -> Result<Offer, Refusal> {
+    Offer::read(&parts.headers, laws::protocol(parts), forward.legacy_drafts)
 }
 
 fn own_redirect(status: StatusCode, location: HeaderValue, record: Record, alive: Alive) -> Response<Reply> {

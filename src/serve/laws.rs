@@ -167,7 +167,6 @@ pub(super) fn request(
         forwarded: forward.forwarded,
     };
     headers::set_forwarded(fields, &hop);
-    fields.remove(HOST);
     route.request_headers.apply(fields);
     let sent_host = match &forward.host_header {
         HostHeader::Keep => host.clone(),

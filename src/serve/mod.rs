@@ -10,6 +10,7 @@ mod body;
 mod clock;
 mod connection;
 mod exchange;
+mod finished;
 mod forward;
 mod http2;
 mod laws;

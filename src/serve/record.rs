@@ -13,10 +13,10 @@ use super::Shared;
 use super::body::Flow;
 use super::connection::Connection;
 use super::laws::{self, Client};
-use crate::base::RequestId;
+use crate::base::{RequestId, now};
 use crate::frame::{Close, Opaque};
 use crate::session::Session;
-use crate::tunnel::{How, Report};
+use crate::tunnel::{By, How, Report};
 
 /// Whose fault an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub(super) struct Known {
     pub(super) id: RequestId,
     pub(super) client: Client,
     pub(super) started: Instant,
+    /// How long it took, once it is over.
+    took: Option<Duration>,
     pub(super) route: Option<Arc<str>>,
     pub(super) server: Option<Arc<str>>,
     pub(super) status: Option<StatusCode>,
@@ -71,7 +73,8 @@ impl Record {
         Self(Box::new(Known {
             id: RequestId::next(),
             client,
-            started: Instant::now(),
+            started: now(),
+            took: None,
             route: None,
             server: None,
             status: None,
@@ -105,6 +108,11 @@ impl Record {
         if self.fault.is_none() {
             self.fault = Some((fault, why()));
         }
+    }
+
+    /// The answer is over now; the line about it may come later.
+    pub(super) fn end(&mut self) {
+        self.took = Some(self.started.elapsed());
     }
 
     /// The request became a tunnel.
@@ -159,7 +167,7 @@ impl Drop for Record {
             route = self.route.as_deref(),
             backend = self.server.as_deref(),
             status = self.status.map_or(499, |status| status.as_u16()), // 499: nginx's word for a client gone
-            seconds = self.started.elapsed().as_secs_f64(),
+            seconds = self.took.unwrap_or_else(|| self.started.elapsed()).as_secs_f64(),
             bytes_in = self.upload.as_ref().map_or(0, |flow| flow.bytes()),
             bytes_out = self.bytes_out,
             fault = self.fault.as_ref().map(|(fault, _)| tracing::field::display(fault)),
@@ -176,12 +184,12 @@ pub(super) fn opened(shared: &Shared, session: &Session, id: RequestId, client: 
     if shared.records {
         tracing::info!(
             target: "spliceway::records",
-            session = %session.id,
-            id = %id,
-            client = %client,
+            session = itoa::Buffer::new().format(session.id.number()),
+            id = str::from_utf8(&id.digits()).unwrap_or_default(),
+            client = client.to_string(),
             route = &*session.route,
             backend = &*session.server,
-            version = ?version,
+            version = if version == Version::HTTP_2 { "HTTP/2.0" } else { "HTTP/1.1" },
             protocol = (version == Version::HTTP_2).then_some("websocket"),
             "tunnel opened"
         );
@@ -203,8 +211,8 @@ pub(super) fn closed(shared: &Shared, session: &Session, client: Client, report:
     let violation = if let How::Violation(violation) = ended.how { Some(violation.to_string()) } else { None };
     tracing::info!(
         target: "spliceway::records",
-        session = %session.id,
-        client = %client,
+        session = itoa::Buffer::new().format(session.id.number()),
+        client = client.to_string(),
         route = &*session.route,
         backend = &*session.server,
         seconds = session.opened.elapsed().as_secs_f64(),
@@ -223,9 +231,9 @@ pub(super) fn closed(shared: &Shared, session: &Session, client: Client, report:
         ping_ms_min = round_trips.map(|trips| millis(trips.min)),
         ping_ms_median = round_trips.map(|trips| millis(trips.median)),
         ping_ms_max = round_trips.map(|trips| millis(trips.max)),
-        ended_by = %ended.by,
-        how = %ended.how,
-        fault = ended.fault.map(|by| by.to_string()),
+        ended_by = ended.by.word(),
+        how = ended.how.word(),
+        fault = ended.fault.map(By::word),
         why = violation,
         "tunnel closed"
     );

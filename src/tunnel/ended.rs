@@ -76,19 +76,27 @@ impl Ended {
     }
 }
 
-impl fmt::Display for By {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl By {
+    /// The word that records have for it.
+    pub fn word(self) -> &'static str {
+        match self {
             Self::Client => "client",
             Self::Backend => "backend",
             Self::Us => "spliceway",
-        })
+        }
     }
 }
 
-impl fmt::Display for How {
+impl fmt::Display for By {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.write_str(self.word())
+    }
+}
+
+impl How {
+    /// The word that records have for it.
+    pub fn word(&self) -> &'static str {
+        match self {
             Self::Fin => "fin",
             Self::Unclean => "unclean",
             Self::Reset => "reset",
@@ -98,7 +106,13 @@ impl fmt::Display for How {
             Self::Idle => "idle",
             Self::Age => "max_age",
             Self::Violation(_) => "violation",
-        })
+        }
+    }
+}
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 
