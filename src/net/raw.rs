@@ -153,6 +153,11 @@ impl Raw {
         self.descriptor.as_ref().map(AsFd::as_fd).ok_or(Errno::BADF)
     }
 
+    /// Whether a read would find nothing: no event has come since the last one that did.
+    pub(super) fn is_quiet(&self) -> bool {
+        !self.readable
+    }
+
     pub(super) fn poll_read(&mut self, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if !self.readable {
             return Poll::Pending;

@@ -76,6 +76,15 @@ impl Sealed {
         self.waiting.as_ref().map_or(0, |waiting| waiting.out.len() - waiting.out_at)
     }
 
+    /// Whether a read would find nothing, and nothing is to be said.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.waiting.is_none()
+            && self.fault.is_none()
+            && !self.session.has_heard_end()
+            && !self.session.owes()
+            && self.socket.is_quiet()
+    }
+
     fn waiting(&mut self) -> &mut Waiting {
         self.waiting.get_or_insert_default()
     }

@@ -44,6 +44,11 @@ impl From<UnixStream> for Socket {
 }
 
 impl Socket {
+    /// See [`Stream::is_quiet`].
+    pub(super) fn is_quiet(&self) -> bool {
+        if let Self::Raw(raw) = self { raw.is_quiet() } else { false }
+    }
+
     /// The descriptor, where it is TCP.
     pub(super) fn tcp(&self) -> Option<BorrowedFd<'_>> {
         match self {
@@ -210,6 +215,17 @@ impl Stream {
             None => bytes,
         };
         self.front = Some(Box::new(bytes));
+    }
+
+    /// Whether it is known, without a look, that a read would find nothing; of a stream that tokio watches it is not.
+    #[inline]
+    pub fn is_quiet(&self) -> bool {
+        self.front.is_none()
+            && match &self.transport {
+                Transport::Plain(socket) => socket.is_quiet(),
+                Transport::Sealed(sealed) => sealed.is_quiet(),
+                _ => false,
+            }
     }
 
     /// The socket of its own beneath, for its options; a stream of h2 has none.

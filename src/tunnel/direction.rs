@@ -350,6 +350,10 @@ impl Direction {
             }
             return Poll::Ready(Ok(State::Open));
         }
+        // Each event has both directions asked, and each read is asked for another: most of that ends here.
+        if self.paused == 0 && self.violation.is_none() && from.is_quiet() {
+            return self.poll_rest(cx, to);
+        }
         let mut tail = usize::MAX;
         if self.passage.is_in_frame_of(SPLICED_BYTES) && from.is_spliceable() && to.is_spliceable() {
             let unseen = self.passage.unseen();
