@@ -15,7 +15,7 @@ use std::ptr::null_mut;
 pub struct Heap;
 
 /// A thread keeps no more than so many bytes. 64 requests at once need some 600 KiB, as many handshakes twice that.
-const MOST_BYTES: usize = 2 << 20;
+const MOST_BYTES: usize = 1 << 20;
 /// Nor so many bytes of one size, but so many blocks in any case.
 const MOST_OF_A_SIZE: usize = 64 << 10;
 const BLOCKS_OF_A_SIZE: usize = 128;
