@@ -1,4 +1,5 @@
-//! Ground floor: ids, random bytes, durations and sizes as people write them, tracked tasks, the shutdown token.
+//! Ground floor: ids, random bytes, durations and sizes as people write them, tracked tasks and their turns, the heap, the
+//! shutdown token.
 //!
 //! Nothing here knows any other room, and nothing here knows what a proxy is.
 

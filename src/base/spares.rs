@@ -89,7 +89,7 @@ impl Pile {
             return None;
         }
         #[allow(unsafe_code, clippy::cast_ptr_alignment)]
-        // SAFETY: what is in a pile belongs to it alone, is at least 8 bytes and aligned to 16, and holds the address of the
+        // SAFETY: what is in a pile belongs to it alone, is at least 24 bytes and aligned to 16, and holds the address of the
         // next at its start.
         let next = unsafe { top.cast::<*mut u8>().read() };
         self.top.set(next);
@@ -100,7 +100,7 @@ impl Pile {
     /// The block is free, and of this pile's size.
     fn put(&self, block: *mut u8) {
         #[allow(unsafe_code, clippy::cast_ptr_alignment)]
-        // SAFETY: whoever frees a block gives it to us; it is at least 8 bytes and aligned to 16.
+        // SAFETY: whoever frees a block gives it to us; it is at least 24 bytes and aligned to 16.
         unsafe {
             block.cast::<*mut u8>().write(self.top.get());
         }
@@ -113,6 +113,7 @@ impl Pile {
 #[inline]
 fn number_of(layout: Layout) -> Option<usize> {
     match (layout.align(), layout.size()) {
+        (..=16, ..=24) => Some(1), // glibc makes none smaller
         (..=16, size @ ..=FINE) => Some((size + 7) / 16),
         (..=16, size @ ..=LARGEST) => Some(FINE_SIZES + (size - FINE - 1) / COARSE),
         (WIDE, size @ 1..=WIDEST) => Some(PLAIN_SIZES + (size - 1) / WIDE),
@@ -140,14 +141,14 @@ const fn most_of(number: usize) -> usize {
 /// What the system is asked for, for a size: with one layout whoever asks, so that a block can be freed with it.
 #[inline]
 fn layout_of(number: usize) -> Layout {
-    let align = if number < PLAIN_SIZES { 8 } else { WIDE };
+    let align = if number < PLAIN_SIZES { 16 } else { WIDE };
     Layout::from_size_align(size_of_number(number), align).unwrap_or(Layout::new::<u64>())
 }
 
 #[allow(unsafe_code)] // an allocator is
 // SAFETY: a block of a size comes from `System` with that size's layout, and is freed with it; it is in use or in one pile,
 // never both. All others are passed on as they are. What a pile hands out is as large and as aligned as was asked for
-// (`number_of`; what is asked to be aligned to less the system aligns to 16: malloc(3)). Nothing here allocates or panics.
+// (`number_of`, `layout_of`). Nothing here allocates or panics.
 unsafe impl GlobalAlloc for Heap {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -236,9 +237,9 @@ mod tests {
         for size in 1..=LARGEST {
             let number = number_of(layout(size)).unwrap();
             assert!(number < SIZES && layout_of(number).size() >= size, "{size}");
-            assert!(number == 0 || layout_of(number - 1).size() < size, "{size}");
+            assert!(number == 1 || layout_of(number - 1).size() < size, "{size}");
             let waste = if size <= FINE { 16 } else { COARSE };
-            assert!(size < 8 || layout_of(number).size() - size < waste, "{size}");
+            assert!(size < 24 || layout_of(number).size() - size < waste, "{size}");
         }
         assert_eq!(number_of(layout(LARGEST + 1)), None);
         assert_eq!(number_of(Layout::from_size_align(64, 64).unwrap()), None);

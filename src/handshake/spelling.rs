@@ -37,12 +37,12 @@ pub fn write_head<'a>(
     fields.retain(|(name, ..)| !fixed.iter().any(|(fixed, ..)| fixed == name));
     let mut first = 0;
     for spelled in names {
-        let places = match fixed.iter_mut().find(|(name, ..)| is(spelled, name)) {
+        let field = match fixed.iter_mut().find(|(name, ..)| is(spelled, name)) {
             Some((_, _, true)) => continue,
             Some(field) => Some(field),
             None => fields.iter_mut().skip(first).find(|(name, _, written)| !written && is(spelled, name)),
         };
-        if let Some((name, value, written)) = places {
+        if let Some((name, value, written)) = field {
             put(&mut out, name, Some(spelled), value);
             *written = true;
         }

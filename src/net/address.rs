@@ -37,8 +37,8 @@ impl fmt::Display for Peer {
     }
 }
 
-/// An address as text, as std shows it. std's way with IPv4 costs ten times as much, and each connection shows its peer
-/// several times.
+/// An address as text, as std shows it. std's way with IPv4 costs four times as much (1,620 instructions with the
+/// port), and each connection shows its peer several times.
 pub fn ip_text(address: IpAddr) -> String {
     match address {
         IpAddr::V4(address) => v4_text(address, None),

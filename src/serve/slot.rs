@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-/// Keeps the room while no future is in it.
+/// The room, which is there while no future is in it, too.
 pub(super) struct Slot<F: Future>(Mutex<Room<F>>);
 
 struct Room<F: Future> {
