@@ -27,7 +27,7 @@ pub use address::{Peer, ip_text};
 
 pub use h2::{Beneath, H2Body, H2Stream, Place, poll_room};
 pub use linger::{LINGER_BYTES, LINGER_TIME, lingering_close};
-pub use options::{may_stay_shut, tune};
+pub use options::{may_stay_shut, no_delay, notice_loss_of, tune};
 pub use pipe::Pipe;
 pub use preface::{Beginning, begin};
 pub use raw::{EVENTS, Poller, Readiness, Woken};

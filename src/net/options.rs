@@ -16,14 +16,29 @@ const USER_TIMEOUT: Duration = Duration::from_secs(60 + 6 * 15);
 /// What every TCP connection of ours gets, on both sides. Given to a listener, those that it accepts have it from the
 /// beginning: Linux makes their sockets of the listener's, options and all. That spares six system calls each.
 ///
-/// No delay: frames and heads are written whole, so Nagle's algorithm only adds 40 ms where it meets a
-/// delayed ACK. Keepalive: a peer whose machine vanished is noticed within some minutes even where
-/// nothing is ever sent to it; the times are between those of nginx (none) and of chat clients (30 s). The user
-/// timeout does the same for a peer to which something was sent.
-/// Failures are ignored: a connection without these options still works.
+/// Failures are ignored, of all of these: a connection without these options still works.
 pub fn tune(tcp: &impl AsFd) {
+    no_delay(tcp);
+    notice_loss(tcp);
+}
+
+/// Frames and heads are written whole, so Nagle's algorithm only adds 40 ms where it meets a delayed ACK.
+pub fn no_delay(tcp: &impl AsFd) {
+    SockRef::from(tcp).set_tcp_nodelay(true).ok();
+}
+
+/// What [`notice_loss`] does, to the socket beneath a stream.
+pub fn notice_loss_of(stream: &Stream) {
+    if let Some(tcp) = stream.socket().and_then(Socket::tcp) {
+        notice_loss(&tcp);
+    }
+}
+
+/// Keepalive: a peer whose machine vanished is noticed within some minutes even where nothing is ever sent to it; the
+/// times are between those of nginx (none) and of chat clients (30 s). The user timeout does the same for a peer to
+/// which something was sent.
+fn notice_loss(tcp: &impl AsFd) {
     let tcp = SockRef::from(tcp);
-    tcp.set_tcp_nodelay(true).ok();
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15)).with_retries(6);
     tcp.set_tcp_keepalive(&keepalive).ok();
     tcp.set_tcp_user_timeout(Some(USER_TIMEOUT)).ok();

@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::{client, server};
@@ -47,6 +49,16 @@ impl Socket {
     /// See [`Stream::is_quiet`].
     pub(super) fn is_quiet(&self) -> bool {
         if let Self::Raw(raw) = self { raw.is_quiet() } else { false }
+    }
+
+    /// Whether the peer has sent nothing that was not read, as far as the kernel knows; its end counts too.
+    fn has_nothing_unread(&self) -> bool {
+        let fd = match self {
+            Self::Tcp(tcp) => tcp.as_fd(),
+            Self::Unix(unix) => unix.as_fd(),
+            Self::Raw(raw) => return raw.is_quiet(),
+        };
+        recv(fd, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) == Err(Errno::AGAIN)
     }
 
     /// The descriptor, where it is TCP.
@@ -226,6 +238,16 @@ impl Stream {
                 Transport::Sealed(sealed) => sealed.is_quiet(),
                 _ => false,
             }
+    }
+
+    /// Whether it is a bare socket: nothing between us and that has an end of its own to tell.
+    pub fn is_bare(&self) -> bool {
+        matches!(self.transport, Transport::Plain(_))
+    }
+
+    /// Whether it is a bare socket of which all was read that has come; to close one that has more makes a reset.
+    pub fn is_bare_and_read(&self) -> bool {
+        self.front.is_none() && matches!(&self.transport, Transport::Plain(socket) if socket.has_nothing_unread())
     }
 
     /// The socket of its own beneath, for its options; a stream of h2 has none.

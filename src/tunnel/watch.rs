@@ -12,11 +12,16 @@ use super::passage::Seen;
 use super::probe::{self, Probe, Queue};
 use super::{How, RoundTrips, Settings};
 use crate::base::{Moment, millis, unforeseen};
-use crate::net::{Stream, may_stay_shut};
+use crate::net::{Stream, may_stay_shut, notice_loss_of};
 
 /// How long a side may take nothing before its TCP is looked at: well under `TCP_USER_TIMEOUT`, which would end
 /// a peer that lives and just keeps its window shut.
 const STALL_TIME: u64 = 60_000;
+
+/// How old a tunnel is when its backend's TCP is told to notice a loss. Most of those that end at once never are: that
+/// takes five system calls, and the first of the kernel's probes would come after a minute. The client's socket has it
+/// from its listener.
+const SETTLED_TIME: u64 = 10_000;
 
 /// How many round trips are kept.
 const ROUND_TRIPS: usize = 63;
@@ -72,6 +77,8 @@ pub(super) struct Watch {
     data_at: u64,
     /// When it is too old.
     ends_at: u64,
+    /// When it is old enough for [`SETTLED_TIME`]; `u64::MAX`: it was.
+    settles_at: u64,
     /// Since when each side takes nothing; 0: it does.
     stalled: [u64; 2],
     /// Whether its TCP may stay as it is.
@@ -107,6 +114,7 @@ impl Watch {
             backend: probe(settings.ping_backend).map(Box::new),
             data_at: now,
             ends_at,
+            settles_at: now.saturating_add(SETTLED_TIME),
             stalled: [0; 2],
             patient: [false; 2],
             armed: 0,
@@ -276,6 +284,10 @@ impl Watch {
         if self.settings.idle.is_some_and(|idle| now >= self.data_at + millis(idle)) {
             return Some(Due::End(How::Idle, 1001));
         }
+        if now >= self.settles_at {
+            self.settles_at = u64::MAX;
+            notice_loss_of(view.backend);
+        }
         self.look_at_stalls(now, view);
         for side in [Side::Client, Side::Backend] {
             let Some(probe) = self.probe(side) else { continue };
@@ -313,7 +325,7 @@ impl Watch {
         let probes = [self.client.as_ref(), self.backend.as_deref()].map(|probe| probe.and_then(Probe::next));
         let stalls = self.stalled.map(|since| (since > 0).then(|| since + STALL_TIME));
         let others = probes.into_iter().chain(stalls).flatten().chain(idle);
-        others.fold(self.ends_at, u64::min)
+        others.fold(self.ends_at.min(self.settles_at), u64::min)
     }
 }
 

@@ -193,9 +193,10 @@ impl Lease {
         None
     }
 
-    /// A new connection as a bare stream, for a handshake over HTTP/1.1.
+    /// A new connection as a bare stream, for a handshake over HTTP/1.1 and the tunnel behind it, which has to call
+    /// [`notice_loss_of`](crate::net::notice_loss_of) if it lives.
     pub async fn dial(&self) -> Result<Stream, DialError> {
-        self.server.dial(ClientAlpn::Http1).await.map(|(stream, _)| stream)
+        self.server.dial_for_now(ClientAlpn::Http1).await.map(|(stream, _)| stream)
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use super::backend::Server;
 use super::{Scheme, Target};
-use crate::net::{Socket, Stream, tune};
+use crate::net::{Socket, Stream, no_delay, notice_loss_of};
 use crate::tls::{Alpn, ClientAlpn, ConnectError};
 
 /// Why there is no connection. The backend's fault, or that of the way to it; the request was not sent.
@@ -53,14 +53,21 @@ impl DialError {
 }
 
 impl Server {
-    /// Dials it, with TLS where its scheme says so.
+    /// Dials it, with TLS where its scheme says so; for a connection that may live long.
     pub(super) async fn dial(&self, alpn: ClientAlpn) -> Result<(Stream, Alpn), DialError> {
+        let dialled = self.dial_for_now(alpn).await?;
+        notice_loss_of(&dialled.0);
+        Ok(dialled)
+    }
+
+    /// Likewise, for one that others see to when it has lived for some seconds: five system calls less.
+    pub(super) async fn dial_for_now(&self, alpn: ClientAlpn) -> Result<(Stream, Alpn), DialError> {
         let dial = async {
             let socket = match &self.address.target {
                 Target::Unix(path) => Socket::from(UnixStream::connect(path).await.map_err(connect_error)?),
                 Target::Tcp { host, port } => {
                     let tcp = self.dial_tcp(host, *port).await?;
-                    tune(&tcp);
+                    no_delay(&tcp);
                     Socket::from(tcp)
                 }
             };
