@@ -302,6 +302,45 @@ fn the_end_that_every_server_makes_never_resets_the_client(over: Over) {
     }
 }
 
+/// Neither has anything to say behind its Close (RFC 6455 section 5.5.1): nobody waits for the other's FIN.
+#[test]
+fn when_both_have_said_close_the_end_of_one_is_the_end_of_the_tunnel() {
+    for by_backend in [true, false] {
+        let around = Around::new(PLAIN, LONG_LINGER);
+        let (mut client, mut server) = around.open();
+        let open_files = around.proxy.open_files();
+        let (from_client, from_server) = (frame(8, &[3, 232], true), frame(8, &[3, 232], false));
+        client.send(&from_client);
+        server.expect(&from_client);
+        server.send(&from_server);
+        client.expect(&from_server);
+        let (ends, other) = if by_backend { (&mut server, &mut client) } else { (&mut client, &mut server) };
+        ends.fin();
+        other.expect_fin();
+        around.assert_ended("client", "fin");
+        around.proxy.wait_for_open_files(open_files - 2);
+        ends.expect_fin();
+        other.expect_fin(); // and no reset
+    }
+}
+
+/// It still waits for the client's Close: that is not lost.
+#[test]
+fn a_close_behind_the_end_of_a_backend_still_reaches_it() {
+    let around = Around::new(PLAIN, LONG_LINGER);
+    let (mut client, mut server) = around.open();
+    let (from_client, from_server) = (frame(8, &[3, 232], true), frame(8, &[3, 232], false));
+    server.send(&from_server);
+    server.fin();
+    client.expect(&from_server);
+    client.expect_fin();
+    client.send(&from_client);
+    server.expect(&from_client);
+    client.fin();
+    server.expect_fin();
+    around.assert_ended("backend", "fin");
+}
+
 rows! { after_a_fin_of_the_backend_a_silent_client_is_closed_when_the_linger_is_over {
     after_a_fin_of_the_backend_a_silent_client_is_closed_when_the_linger_is_over_plain: PLAIN;
     after_a_fin_of_the_backend_a_silent_client_is_closed_when_the_linger_is_over_wss: WSS;

@@ -359,12 +359,15 @@ impl Tunnel {
         if let Some(how) = self.up.met_loss() {
             self.down.sender_is_lost(how);
         }
-        if self.up.how().is_some() {
-            self.down.receiver_has_ended();
+        if let Some(how) = self.up.how() {
+            self.down.receiver_has_ended(how);
         }
         let more_down = self.down.poll(cx, &mut self.backend, &mut self.client, &traffic.from_backend, now);
         if let Some(how) = self.down.met_loss() {
             self.up.sender_is_lost(how);
+        }
+        if let Some(how) = self.down.how() {
+            self.up.receiver_has_ended(how);
         }
         if traffic.from_client() != before.0 && self.watch.heard(Side::Client, at) {
             self.down.passage.take_back_ping();
@@ -400,6 +403,10 @@ impl Tunnel {
             if seen.close && self.first.is_none() {
                 self.closed_by.get_or_insert(by);
             }
+            if seen.close {
+                let back = if side == Side::Client { &mut self.down } else { &mut self.up };
+                back.receiver_has_closed();
+            }
             let view = View { client: &self.client, backend: &self.backend, up: &self.up, down: &self.down };
             self.watch.saw(side, seen, &view, at.now());
             self.up.passage.expect(self.watch.expected(Side::Client));
@@ -412,6 +419,8 @@ impl Tunnel {
         (self.up.is_done() && self.down.is_done())
             || self.up.has_lost_its_sender()
             || self.down.has_lost_its_sender()
+            || self.up.closes_receiver()
+            || self.down.closes_receiver()
             || self.is_all_said()
     }
 
@@ -471,6 +480,29 @@ impl Tunnel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    async fn connected() -> (tokio::net::TcpStream, tokio::net::TcpStream) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (near, far) = tokio::join!(tokio::net::TcpStream::connect(address), listener.accept());
+        (near.expect("connected"), far.expect("accepted").0)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tunnel_that_lives_has_its_backends_tcp_notice_a_loss() {
+        let ((client, _client_peer), (backend, _backend_peer)) = (connected().await, connected().await);
+        let socket = socket2::Socket::from(std::os::fd::AsFd::as_fd(&backend).try_clone_to_owned().expect("a descriptor"));
+        let [client, backend] = [client, backend].map(|tcp| Stream::from(crate::net::Socket::from(tcp)));
+        let framing = Framing::Frames(Extensions::default());
+        let tunnel = Tunnel::between(client, backend, Arc::default(), framing, Duration::from_secs(1));
+        let (traffic, shutdown) = (Traffic::default(), crate::base::Shutdown::default());
+        let mut run = std::pin::pin!(Box::new(tunnel).run(&traffic, &shutdown));
+        tokio::time::timeout(Duration::from_secs(9), run.as_mut()).await.expect_err("nothing ends it");
+        assert!(!socket.keepalive().expect("an option"));
+        tokio::time::timeout(Duration::from_secs(2), run.as_mut()).await.expect_err("nothing ends it");
+        assert!(socket.keepalive().expect("an option"));
+        assert_eq!(socket.tcp_user_timeout().expect("an option"), Some(Duration::from_secs(150)));
+    }
 
     /// What an idle tunnel costs is this, what its owner adds, and two sockets.
     #[test]
