@@ -12,6 +12,7 @@ mod connection;
 mod exchange;
 mod finished;
 mod forward;
+mod http1;
 mod http2;
 mod laws;
 mod record;
