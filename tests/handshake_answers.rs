@@ -922,3 +922,22 @@ fn the_true_version_is_judged_as_usual_where_drafts_are_let_through() {
     let answer = proxy.connect_and_send(Offer::new().bytes()).read_answer();
     is_ours(&proxy, Some(&backend), answer, 502);
 }
+
+rows! { a_client_that_goes_before_the_answer_ends_the_asking {
+    a_client_that_goes_before_the_answer_ends_the_asking_plain: kit::PLAIN;
+    a_client_that_goes_before_the_answer_ends_the_asking_wss: WSS;
+}}
+
+fn a_client_that_goes_before_the_answer_ends_the_asking(over: Over) {
+    let around = Around::new(over, "");
+    let mut client = around.connect();
+    client.send(Offer::new().bytes());
+    let mut server = around.backend.take();
+    server.read_head();
+    client.fin();
+    server.expect_fin();
+    client.expect_fin();
+    let record = around.proxy.request_record(0);
+    assert_eq!((record.count("status"), record.text("fault").as_str()), (499, "client"), "{}", record.raw);
+    around.proxy.wait_for_message("the client went away within a request", 0);
+}

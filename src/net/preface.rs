@@ -1,11 +1,11 @@
-//! Which HTTP a client without ALPN speaks: the preface of h2 with prior knowledge, or anything else. What
-//! is read to find out is put back.
+//! A client's first bytes, and which HTTP they begin where that was not agreed on: the preface of h2 with prior
+//! knowledge, or anything else.
 
 use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout_at};
 
@@ -18,12 +18,14 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FIRST_READ: usize = 1 << 10;
 
 /// What a client began with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Beginning {
     /// The whole preface of h2.
     pub http2: bool,
     /// When its first byte came: `P` may begin a POST, and its head's clock runs from there.
     pub at: Instant,
+    /// What was read, which whoever goes on has to put back.
+    pub read: Bytes,
 }
 
 /// Waits for the first bytes: for the first at most `idle`, for those that can still become the preface
@@ -49,6 +51,5 @@ pub async fn begin(stream: &mut Stream, idle: Duration, head: Duration, stop: im
             break same == PREFACE.len();
         }
     };
-    stream.unread(read.freeze());
-    begun.map(|at| Beginning { http2, at })
+    begun.map(|at| Beginning { http2, at, read: read.freeze() })
 }

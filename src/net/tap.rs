@@ -221,6 +221,8 @@ pub struct Tap {
     times: TapTimes,
     longest_line: usize,
     spelling: Spelling,
+    /// What hyper reads first: a head that was read without it.
+    again: Option<Bytes>,
     /// What frames of h2 may carry nothing, and when their connection began.
     frames: Option<(Box<FrameBudget>, Instant)>,
     clock: Option<Pin<Box<Sleep>>>,
@@ -245,6 +247,7 @@ impl Tap {
             times,
             longest_line: usize::MAX,
             spelling: Spelling::new(),
+            again: None,
             frames: None,
             clock: None,
             stall: None,
@@ -258,6 +261,24 @@ impl Tap {
     pub fn begun_at(self, begun: Option<Instant>) -> Self {
         lock(&self.state).begun = begun;
         self
+    }
+
+    /// Its first head is this, whole, and was read without hyper: [`TapHandle::request`] comes before any reading. hyper
+    /// reads it once more where it comes to that.
+    #[must_use]
+    pub fn with_first_head(self, head: Bytes) -> Self {
+        {
+            let mut state = lock(&self.state);
+            state.head.extend_from_slice(&head);
+            state.mode = Mode::Delivered;
+        }
+        Self { again: Some(head), ..self }
+    }
+
+    /// Ready when nothing more comes of a client whose first head was read without hyper: it has ended, or is lost. What
+    /// comes of it is held meanwhile.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_hold(cx).map(drop)
     }
 
     /// Ends the connection for a request line beyond this many bytes, before hyper calls the whole head
@@ -386,6 +407,11 @@ impl Tap {
 impl AsyncRead for Tap {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if let Some(head) = &mut this.again {
+            buf.put_slice(&head.split_to(head.len().min(buf.remaining())));
+            this.again.take_if(|head| head.is_empty());
+            return Poll::Ready(Ok(()));
+        }
         {
             let state = lock(&this.state);
             if state.flooded {

@@ -1,4 +1,4 @@
-//! One connection: TLS, then HTTP/1 or HTTP/2. And what the requests on it know of it.
+//! One connection: TLS, its first bytes, then HTTP/1 or HTTP/2. And what the requests on it know of it.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -100,23 +100,19 @@ pub(super) async fn serve(entry: Arc<Entry>, accepted: Accepted) {
             Err(error) => return respond::failed_tls(error, peer).await,
         },
     };
-    let (http2, begun) = match alpn {
-        Alpn::H2 => (true, None),
-        Alpn::Http1 => (false, None),
-        Alpn::None => {
-            let times = &settings.times;
-            let Some(beginning) = begin(&mut stream, times.keep_alive, times.head, entry.shared.shutdown.draining()).await else {
-                respond::silent(peer);
-                return lingering_close(stream).await;
-            };
-            (beginning.http2, Some(beginning.at))
-        }
-    };
-    if http2 {
-        http2::serve(&entry, peer, stream, &settings).await;
-    } else {
-        http1::serve(&entry, peer, stream, &settings, (permit, begun)).await;
+    if alpn == Alpn::H2 {
+        return http2::serve(&entry, peer, stream, &settings).await;
     }
+    let times = &settings.times;
+    let Some(mut beginning) = begin(&mut stream, times.keep_alive, times.head, entry.shared.shutdown.draining()).await else {
+        respond::silent(peer);
+        return lingering_close(stream).await;
+    };
+    if beginning.http2 && alpn == Alpn::None {
+        stream.unread(std::mem::take(&mut beginning.read));
+        return http2::serve(&entry, peer, stream, &settings).await;
+    }
+    http1::serve(&entry, peer, (stream, permit), beginning, &settings).await;
 }
 
 /// What a client on a TLS port begins with. One that has sent nothing when the drain begins is gone.

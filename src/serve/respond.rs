@@ -203,6 +203,12 @@ pub(super) fn failed_http(error: &hyper::Error, tap: &TapHandle, connection: &Co
     }
 }
 
+/// A client that has gone before the answer to its offer.
+pub(super) fn gone(connection: &Connection) {
+    let client = connection.peer;
+    tracing::info!(target: "spliceway::connections", %client, fault = "client", "the client went away within a request");
+}
+
 /// What an h2 connection ended for, where not for the end of its time.
 pub(super) fn failed_http2(error: &h2::Error, tap: &TapHandle, peer: Peer) {
     let why = match tap.expired() {

@@ -39,12 +39,27 @@ impl<F: Future> Slot<F> {
     }
 
     /// Puts a future in the room. One that is in it ends: hyper has one at a time.
-    pub(super) fn place(&self, future: F) -> Placed<'_, F> {
+    pub(super) fn put(&self, future: F) {
         let mut room = self.lock();
         room.future.set(Some(future));
         room.output = None;
         room.number += 1;
-        Placed { slot: self, number: room.number }
+    }
+
+    /// Likewise, for hyper to wait for.
+    pub(super) fn place(&self, future: F) -> Placed<'_, F> {
+        self.put(future);
+        self.placed()
+    }
+
+    /// What is in the room, for hyper to wait for.
+    pub(super) fn placed(&self) -> Placed<'_, F> {
+        Placed { slot: self, number: self.lock().number }
+    }
+
+    /// Ends what is in the room.
+    pub(super) fn clear(&self) {
+        self.lock().clear();
     }
 
     /// Asks the future. Pending: there is one, and it goes on. Ready: hyper has to be asked.
@@ -64,6 +79,11 @@ impl<F: Future> Slot<F> {
 }
 
 impl<F: Future> Room<F> {
+    fn clear(&mut self) {
+        self.future.set(None);
+        self.output = None;
+    }
+
     /// What came of the future; nothing, where there is none.
     fn poll(&mut self) -> Poll<Option<F::Output>> {
         if self.output.is_some() {
@@ -95,8 +115,7 @@ impl<F: Future> Drop for Placed<'_, F> {
     fn drop(&mut self) {
         let mut room = self.slot.lock();
         if room.number == self.number {
-            room.future.set(None);
-            room.output = None;
+            room.clear();
         }
     }
 }

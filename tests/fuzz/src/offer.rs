@@ -1,9 +1,10 @@
 //! The handshake. Input: a client's head, an empty line, what the backend answers; `{accept}` there stands for the
 //! right `Sec-WebSocket-Accept`, which no fuzzer guesses.
 
+use bytes::Bytes;
 use http::header::{CONNECTION, HOST, UPGRADE};
 use http::{HeaderMap, Method, Version};
-use spliceway::handshake::{Answer, Draft, Offer, Refusal, accept_for};
+use spliceway::handshake::{Answer, Draft, Offer, Refusal, accept_for, read_offer};
 use spliceway::headers;
 
 use crate::text::{all, fields, names, parts, request_line, sorted};
@@ -12,6 +13,7 @@ const TARGET: &str = "/chat?room=1";
 
 pub fn target(input: &[u8]) {
     let (request, answer) = parts(input);
+    self::read(&input[..input.len() - answer.len()]);
     let fields = fields(request);
     let (method, version) =
         request_line(request).map_or((Method::GET, Version::HTTP_11), |(method, _, version)| (method, version));
@@ -33,6 +35,16 @@ pub fn target(input: &[u8]) {
     assert_eq!(offer.key().is_none(), offer.draft() == Draft::Hixie75, "hixie-75 alone has no key");
     let forwarded = self::request(request, &offer, fields);
     self::answer(answer, &offer, &forwarded);
+}
+
+/// What is read without hyper is a head, and nothing of it is made up.
+fn read(head: &[u8]) {
+    let Some(offer) = read_offer(&Bytes::copy_from_slice(head), 16) else { return };
+    assert!(head.starts_with(b"GET ") && head.ends_with(b"\n") && offer.headers().len() <= 16);
+    assert!(offer.headers().contains_key(UPGRADE));
+    for value in offer.headers().values().filter(|value| !value.is_empty()) {
+        assert!(head.windows(value.len()).any(|window| window == value.as_bytes()), "{value:?}");
+    }
 }
 
 /// RFC 6455 section 4.1, and no body.
