@@ -7,6 +7,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName};
 
+use crate::base::eight::is_like;
+
 /// Writes a head. `names` are the field names of the wire in order; `fixed` are the hop's own fields,
 /// each written once, at the place of the first line of its name, or first of all.
 ///
@@ -57,7 +59,7 @@ pub fn write_head<'a>(
 
 /// Whether a name on the wire is this one, which is in small letters.
 fn is(spelled: &[u8], name: &str) -> bool {
-    spelled.len() == name.len() && spelled.eq_ignore_ascii_case(name.as_bytes())
+    is_like(spelled, name.as_bytes())
 }
 
 /// `name` is in small letters.

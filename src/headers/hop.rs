@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Version};
 
 use super::forwarded;
 use super::tokens::{has_token, tokens};
+use crate::base::eight::is_like;
 
 /// What a strip took note of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,7 +85,7 @@ fn is_hop(name: &HeaderName) -> bool {
 
 /// Options that name no field, or one that goes anyway.
 fn is_everyday(token: &[u8]) -> bool {
-    [b"close".as_slice(), b"keep-alive", b"upgrade", b"te"].iter().any(|known| token.eq_ignore_ascii_case(known))
+    [b"close".as_slice(), b"keep-alive", b"upgrade", b"te"].iter().any(|known| is_like(token, known))
 }
 
 fn kept_in_request(name: &HeaderName) -> bool {

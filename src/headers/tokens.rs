@@ -2,15 +2,16 @@
 
 use http::{HeaderMap, HeaderName};
 
+use crate::base::eight::is_like;
+
 /// The elements of a list of tokens, over all lines of the field in order; white space around them
 /// is cut, empty elements are skipped. It knows no quotes: see [`list_elements`].
 pub fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-    headers
-        .get_all(name)
-        .into_iter()
-        .flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
-        .map(trim)
-        .filter(|token| !token.is_empty())
+    headers.get_all(name).into_iter().flat_map(|line| of_line(line.as_bytes()))
+}
+
+fn of_line(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|&byte| byte == b',').map(trim).filter(|token| !token.is_empty())
 }
 
 /// Whether one of these fields is there. For fields that seldom are: one look at each name, where a search of the map
@@ -21,7 +22,10 @@ pub(super) fn has_any(headers: &HeaderMap, names: &[HeaderName]) -> bool {
 
 /// Whether a list of tokens holds this one, in any case.
 pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    tokens(headers, name).any(|found| found.eq_ignore_ascii_case(token.as_bytes()))
+    let token = token.as_bytes();
+    let holds =
+        |line: &[u8]| is_like(line, token) || line.len() > token.len() && of_line(line).any(|found| is_like(found, token));
+    headers.get_all(name).into_iter().any(|line| holds(line.as_bytes())) // most lines hold one token, and no space
 }
 
 /// The elements of a list whose elements may hold quoted strings, over all lines of the field: a comma

@@ -14,6 +14,7 @@ use tracing_subscriber::layer::Context;
 
 use super::calendar;
 use super::sink::Sink;
+use crate::base::eight::{below, equal};
 
 /// Makes a line of each event.
 #[derive(Debug)]
@@ -204,13 +205,9 @@ fn escape(line: &mut String, text: &str) {
 
 /// Whether any byte is to be escaped: eight are looked at together.
 fn needs_escapes(text: &[u8]) -> bool {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    // The highest bit of a byte says that it is below `limit`; of bytes above such a one it may say so too.
-    let below = |bytes: u64, limit: u8| bytes.wrapping_sub(ONES * u64::from(limit)) & !bytes;
     let any = |eight: &[u8; 8]| {
         let bytes = u64::from_le_bytes(*eight);
-        let quotes = below(bytes ^ (ONES * u64::from(b'"')), 1);
-        (below(bytes, b' ') | quotes | below(bytes ^ (ONES * u64::from(b'\\')), 1)) & (ONES * 0x80) != 0
+        below(bytes, b' ') | equal(bytes, b'"') | equal(bytes, b'\\') != 0
     };
     let Some(last) = text.last_chunk() else { return text.iter().any(|byte| is_escaped(*byte)) };
     text.chunks_exact(8).filter_map(|eight| eight.first_chunk()).any(any) || any(last)

@@ -8,6 +8,8 @@
 use std::io::{self, IoSlice};
 use std::task::Poll;
 
+use crate::base::eight::{equal, unlike};
+
 /// The RFC's spelling of handshake fields (RFC 6455 section 11.3), which title case is not; embedded clients compare bytes.
 const CANONICAL: [&str; 5] =
     ["Sec-WebSocket-Version", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions", "Sec-WebSocket-Accept", "Sec-WebSocket-Key"];
@@ -174,7 +176,7 @@ fn same_name<'a>(line: &[u8], model: &'a [u8]) -> Option<&'a [u8]> {
     let eight = |bytes: &[u8], at: usize| bytes.get(at..)?.first_chunk().copied().map(u64::from_le_bytes);
     let mut at = 0;
     while let (Some(one), Some(other)) = (eight(line, at), eight(model, at)) {
-        let (colons, others) = (zeros(one ^ (ONES * u64::from(b':'))), unlike(one, other));
+        let (colons, others) = (equal(one, b':'), unlike(one, other));
         if colons != 0 {
             let length = (colons.trailing_zeros() / 8) as usize;
             let with_colon = u64::MAX >> (56 - 8 * length);
@@ -195,27 +197,6 @@ fn same_name<'a>(line: &[u8], model: &'a [u8]) -> Option<&'a [u8]> {
         at += 1;
     }
     None
-}
-
-/// Times a byte: that byte eight times.
-const ONES: u64 = u64::from_le_bytes([1; 8]);
-const HIGH: u64 = ONES * 0x80;
-
-/// The highest bit of each byte that is zero; above the first of them, which is exact, of others too.
-fn zeros(bytes: u64) -> u64 {
-    bytes.wrapping_sub(ONES) & !bytes & HIGH
-}
-
-/// The highest bit of each byte that differs by more than the case of a letter.
-fn unlike(one: u64, other: u64) -> u64 {
-    let differ = one ^ other;
-    let by_more = differ & !(ONES * 0x20);
-    let by_more = (((by_more & !HIGH) + !HIGH) | by_more) & HIGH;
-    let lower = (one | (ONES * 0x20)) & !HIGH;
-    let from_a = lower + ONES * (0x80 - u64::from(b'a'));
-    let past_z = lower + ONES * (0x7f - u64::from(b'z'));
-    let letters = from_a & !past_z & !one & HIGH;
-    by_more | ((differ & (ONES * 0x20)) << 2 & !letters)
 }
 
 fn in_title_case(name: &mut [u8]) {
@@ -322,17 +303,6 @@ mod tests {
             Poll::Ready(Ok(bufs[0].len()))
         });
         assert!(matches!(written, Poll::Ready(Ok(35))) && out == *bufs[0]);
-    }
-
-    #[test]
-    fn bytes_are_alike_when_they_differ_in_the_case_of_a_letter_only() {
-        for (one, other) in (0..=u8::MAX).flat_map(|one| (0..=u8::MAX).map(move |other| (one, other))) {
-            for place in 0..8 {
-                let with = |byte: u8| u64::from_le_bytes(std::array::from_fn(|at| if at == place { byte } else { b'A' }));
-                let alike = unlike(with(one), with(other)) == 0;
-                assert_eq!(alike, one.eq_ignore_ascii_case(&other), "{one} {other}");
-            }
-        }
     }
 
     proptest! {
