@@ -63,7 +63,7 @@ impl Asking<'_> {
     async fn ask_one(&self, lease: &Lease) -> Result<Said, Silence> {
         if self.offer.fits_http2()
             && lease.may_connect()
-            && let Some(connected) = self.connect(lease).await?
+            && let Some(connected) = Box::pin(self.connect(lease)).await?
         {
             return Ok(Said::Http2(connected));
         }
@@ -175,7 +175,7 @@ impl Judging<'_> {
             return Err(Failure::no_switch(answer.status));
         }
         let read = [head, behind].concat().into();
-        match timeout_at(self.deadline, replay(self.lease.clone(), stream, read)).await {
+        match timeout_at(self.deadline, Box::pin(replay(self.lease.clone(), stream, read))).await {
             Ok(Ok(response)) => Ok(Judged::Answer(response)),
             Ok(Err(error)) => Err(Failure::bad_gateway(error)),
             Err(_) => Err(Failure::silent("its answer stopped within its head")),

@@ -1,5 +1,6 @@
 //! One connection: TLS, its first bytes, then HTTP/1 or HTTP/2. And what the requests on it know of it.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -85,14 +86,17 @@ pub(super) async fn serve(entry: Arc<Entry>, accepted: Accepted) {
     let Accepted { socket, peer, permit } = accepted;
     let settings = entry.shared.world.load().settings.clone();
     let begun = Instant::now();
+    let shutdown = entry.shared.shutdown.clone();
+    let mut draining = pin!(shutdown.draining()); // once for all that waits here: to register is not for nothing
     let (mut stream, alpn) = match &entry.tls {
         None => (Stream::from(socket), Alpn::None),
-        Some(acceptor) => match first_byte(&socket, &entry, &settings.times).await {
+        Some(acceptor) => match first_byte(&socket, draining.as_mut(), &settings.times).await {
             Ok(Hello::Gone) => return,
             Ok(Hello::PlainText) => return respond::plain_on_tls(socket, peer).await,
             Ok(Hello::Tls) => {
                 let time = settings.times.tls.saturating_sub(begun.elapsed());
-                match acceptor.accept(socket, time, settings.record_layer).await {
+                // Boxed, as are connections of HTTP/2: most tasks have no room for them.
+                match Box::pin(acceptor.accept(socket, time, settings.record_layer)).await {
                     Ok(secured) => (secured.stream, secured.alpn),
                     Err(error) => return respond::failed_tls(error, peer).await,
                 }
@@ -101,26 +105,26 @@ pub(super) async fn serve(entry: Arc<Entry>, accepted: Accepted) {
         },
     };
     if alpn == Alpn::H2 {
-        return http2::serve(&entry, peer, stream, &settings).await;
+        return Box::pin(http2::serve(&entry, peer, stream, &settings)).await;
     }
     let times = &settings.times;
-    let Some(mut beginning) = begin(&mut stream, times.keep_alive, times.head, entry.shared.shutdown.draining()).await else {
+    let Some(mut beginning) = begin(&mut stream, times.keep_alive, times.head, draining.as_mut()).await else {
         respond::silent(peer);
         return lingering_close(stream).await;
     };
     if beginning.http2 && alpn == Alpn::None {
         stream.unread(std::mem::take(&mut beginning.read));
-        return http2::serve(&entry, peer, stream, &settings).await;
+        return Box::pin(http2::serve(&entry, peer, stream, &settings)).await;
     }
-    http1::serve(&entry, peer, (stream, permit), beginning, &settings).await;
+    http1::serve(&entry, peer, (stream, permit), (beginning, draining), &settings).await;
 }
 
 /// What a client on a TLS port begins with. One that has sent nothing when the drain begins is gone.
-async fn first_byte(socket: &Socket, entry: &Entry, times: &Times) -> Result<Hello, AcceptError> {
+async fn first_byte(socket: &Socket, draining: impl Future<Output = ()>, times: &Times) -> Result<Hello, AcceptError> {
     tokio::select! {
         biased;
         hello = Hello::sniff(socket, times.tls) => hello,
-        () = entry.shared.shutdown.draining() => Ok(Hello::Gone),
+        () = draining => Ok(Hello::Gone),
     }
 }
 

@@ -33,6 +33,11 @@ pub(super) struct Begun {
 pub(super) fn begin(connection: &Arc<Connection>, request: Request<ClientBody>) -> Box<Begun> {
     let (parts, body) = request.into_parts();
     let asks = Offer::is_asked(&parts.method, parts.version, &parts.headers, laws::protocol(&parts));
+    begin_as(connection, parts, body, asks)
+}
+
+/// Likewise, where it is known whether it asks for a WebSocket.
+pub(super) fn begin_as(connection: &Arc<Connection>, parts: request::Parts, body: ClientBody, asks: bool) -> Box<Begun> {
     let raw = connection.tap.as_ref().and_then(|tap| tap.request(asks, !body.is_end_stream()));
     // Out of step the tap may have seen the end of a head only.
     let raw = raw.filter(|raw| raw.starts_with(parts.method.as_str().as_bytes()));

@@ -145,7 +145,7 @@ impl Sending<'_> {
         record: &mut Record,
     ) -> Result<(Response<AnswerBody>, Lease), Failure> {
         let repeatable = body.is_end_stream() && is_idempotent(&parts.method);
-        let mut request = Request::from_parts(parts, body);
+        let mut request = Box::new(Request::from_parts(parts, body)); // it goes from hand to hand
         *request.uri_mut() =
             self.prepared.target.to_uri().ok_or_else(|| Failure::bad_gateway("the rewritten target is no target"))?;
         let mut tried: Vec<Lease> = Vec::new();
@@ -165,7 +165,7 @@ impl Sending<'_> {
             };
             let others = self.backend.server_count() > tried.len() + 1;
             let may_repeat = repeatable && (connection.is_reused() || others);
-            let spare = (may_repeat && self.again.is_none()).then(|| copy_of(&request));
+            let spare = (may_repeat && self.again.is_none()).then(|| Box::new(copy_of(&request)));
             request.headers_mut().insert(HOST, self.prepared.host_for(&lease));
             let shared = connection.http2_number();
             let answer = self.exchange(connection, request).await;
@@ -199,17 +199,17 @@ impl Sending<'_> {
         Err(last)
     }
 
-    fn again_to_target(&self) -> Option<Request<RequestBody>> {
+    fn again_to_target(&self) -> Option<Box<Request<RequestBody>>> {
         let mut request = self.again?()?;
         *request.uri_mut() = self.prepared.target.to_uri()?;
-        Some(request)
+        Some(Box::new(request))
     }
 
     /// One attempt. The outer error is final.
     async fn exchange(
         &self,
         connection: ToBackend,
-        mut request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
     ) -> Result<Result<Response<AnswerBody>, SendError>, Failure> {
         // Over h1 the connection counts such answers itself, and only a held body waits for one.
         let told = self.flow.is_held() || connection.http2_number().is_some();

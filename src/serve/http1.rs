@@ -6,14 +6,13 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use futures_util::future::join;
-use http::{Request, Response};
+use http::{Request, Response, request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -27,7 +26,7 @@ use super::exchange::{self, Begun, Outcome};
 use super::slot::{News, Slot};
 use super::upgrade::{self, Client, Takeover};
 use super::{Entry, HeadLimits, Settings, respond};
-use crate::base::Turn;
+use crate::base::{Shutdown, Turn};
 use crate::handshake::{Offer, read_offer};
 use crate::listen::Permit;
 use crate::net::{Beginning, Clock, LINGER_TIME, Peer, Stream, Tap, TapHandle, lingering_close};
@@ -41,12 +40,12 @@ enum End {
     Tunnel(Box<Takeover>),
 }
 
-/// Serves a connection that began so, to its end.
+/// Serves a connection that began so, to its end. `draining` completes when the drain begins, and has not been seen to.
 pub(super) async fn serve(
     entry: &Arc<Entry>,
     peer: Peer,
     (mut stream, permit): (Stream, Permit),
-    beginning: Beginning,
+    (beginning, draining): (Beginning, Pin<&mut impl Future<Output = ()>>),
     settings: &Settings,
 ) {
     let offer = first_offer(&beginning.read, &settings.heads);
@@ -73,26 +72,21 @@ pub(super) async fn serve(
     let (mut first, mut http, mut hyper) = (None, None, Some(hyper));
     if let Some(offer) = offer {
         first = Some(tap.with_first_head(beginning.read));
-        let begun = exchange::begin(&connection, offer.map(|()| ClientBody::None));
+        let begun = exchange::begin_as(&connection, offer, ClientBody::None, true);
         slot.put(exchange(connection.clone(), begun));
     } else {
         http = hyper.take().map(|hyper| hyper(tap));
     }
     let end = {
         let shutdown = &entry.shared.shutdown;
-        let mut ends = pin!(join(shutdown.draining(), shutdown.ended()));
-        let mut told = false;
+        let mut steps = Steps { shutdown, draining, begun: false, told: false, ended: None };
         let mut wakers: Option<(Arc<News>, Waker)> = None;
         poll_fn(|cx| {
             let _turn = Turn::begin();
-            let (news, news_waker) = wakers.get_or_insert_with(|| {
-                // These wake this task, which has one waker all its life: after the first turn a look is enough. One that
-                // is over already is seen by the look as well.
-                let _over = ends.as_mut().poll(cx).is_ready();
+            if !steps.begun {
                 slot.wakes(cx.waker());
-                let news = News::new(cx.waker());
-                (news.clone(), news.into())
-            });
+            }
+            steps.watch(cx);
             records.write(); // of the turn before
             if let Some(tap) = &mut first {
                 if slot.poll().is_ready() {
@@ -102,9 +96,12 @@ pub(super) async fn serve(
                 }
             }
             if let Some(http) = &mut http {
+                let (news, news_waker) = wakers.get_or_insert_with(|| {
+                    let news = News::new(cx.waker());
+                    (news.clone(), news.into())
+                });
                 let mut is_for_hyper = news.take();
-                if !told && shutdown.is_draining() {
-                    told = true;
+                if steps.drain_begins() {
                     is_for_hyper = true;
                     Pin::new(&mut *http).graceful_shutdown();
                 }
@@ -169,12 +166,50 @@ fn builder(heads: &HeadLimits) -> http1::Builder {
     builder
 }
 
+/// What wakes a connection's task for the steps of the process to its end. It has one waker all its life: what was asked
+/// once is not asked again, a look is enough. What is over already is seen by the look as well.
+struct Steps<'a, D> {
+    shutdown: &'a Shutdown,
+    draining: Pin<&'a mut D>,
+    begun: bool,
+    /// The drain was told of.
+    told: bool,
+    ended: Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>>,
+}
+
+impl<D: Future<Output = ()>> Steps<'_, D> {
+    /// To be called at each turn.
+    fn watch(&mut self, cx: &mut Context<'_>) {
+        let is_first = !std::mem::replace(&mut self.begun, true);
+        if self.shutdown.is_draining() {
+            // Not before: most connections do not live to see it.
+            let shutdown = self.shutdown;
+            let ended = self.ended.get_or_insert_with(|| Box::pin(async { shutdown.ended().await }));
+            if !shutdown.has_ended() {
+                let _is_over = ended.as_mut().poll(cx).is_ready();
+            }
+        } else if is_first {
+            let _is_over = self.draining.as_mut().poll(cx).is_ready();
+        }
+    }
+}
+
+impl<D> Steps<'_, D> {
+    /// Whether the drain has begun; once.
+    fn drain_begins(&mut self) -> bool {
+        let begins = !self.told && self.shutdown.is_draining();
+        self.told |= begins;
+        begins
+    }
+}
+
 /// The offer that a connection begins with, where that is all that was read.
-fn first_offer(read: &Bytes, heads: &HeadLimits) -> Option<Request<()>> {
+fn first_offer(read: &Bytes, heads: &HeadLimits) -> Option<request::Parts> {
     if read.len() > heads.bytes {
         return None; // hyper has an answer for it
     }
-    read_offer(read, heads.count).filter(|offer| Offer::is_asked(offer.method(), offer.version(), offer.headers(), None))
+    let (offer, ()) = read_offer(read, heads.count)?.into_parts();
+    Offer::is_asked(&offer.method, offer.version, &offer.headers, None).then_some(offer)
 }
 
 /// Answers a request. Where it became a tunnel the future never completes: the connection's driver sees that,
@@ -250,10 +285,10 @@ mod tests {
             let head = Bytes::from(head);
             if let Some(offer) = first_offer(&head, &HeadLimits::default()) {
                 let hyper = again::parse(head, 100).expect("a head to hyper too");
-                prop_assert_eq!(offer.method(), Method::GET);
+                prop_assert_eq!(&offer.method, Method::GET);
                 prop_assert_eq!(
-                    (offer.method(), offer.uri(), offer.version(), offer.headers()),
-                    (&hyper.method, &hyper.uri, hyper.version, &hyper.headers)
+                    (offer.method, offer.uri, offer.version, offer.headers),
+                    (hyper.method, hyper.uri, hyper.version, hyper.headers)
                 );
             }
         }

@@ -126,7 +126,7 @@ pub struct SendError {
     /// What hyper says.
     pub error: hyper::Error,
     /// The request, where not a byte of it was sent: it may be sent again, whatever it is.
-    pub unsent: Option<Request<RequestBody>>,
+    pub unsent: Option<Box<Request<RequestBody>>>,
     /// The connection had carried other requests: the server may just have closed it.
     pub reused: bool,
 }
@@ -233,7 +233,7 @@ impl Http1 {
     /// Sends a request, whose names are spelled as in `names`.
     pub(super) async fn send(
         &mut self,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
         names: Vec<u8>,
     ) -> Result<Response<Body>, TrySendError<Request<RequestBody>>> {
         if !request.body().is_end_stream() {
@@ -241,7 +241,7 @@ impl Http1 {
         }
         if !matches!(self.driver, Driver::Holder(_)) {
             self.ear.asked(names);
-            return self.sender.try_send_request(request).await.map(|answer| answer.map(Body::Hyper));
+            return self.sender.try_send_request(*request).await.map(|answer| answer.map(Body::Hyper));
         }
         let head = plain::request_head(&request, &names);
         base::others_first().await; // all prepare their requests, then all are sent
@@ -252,11 +252,11 @@ impl Http1 {
         let answer = match asked {
             Asked::Read(read) => match plain::answer(&read, self.heads) {
                 Some(answer) => Ok(answer.map(Body::Whole)),
-                None => self.read_answer(read, request).await.map(|answer| answer.map(Body::Hyper)),
+                None => Box::pin(self.read_answer(read, *request)).await.map(|answer| answer.map(Body::Hyper)),
             },
             Asked::NotAsked => {
                 self.ear.asked(names);
-                self.exchange(request).await.map(|answer| answer.map(Body::Hyper))
+                Box::pin(self.exchange(*request)).await.map(|answer| answer.map(Body::Hyper))
             }
         };
         base::others_first().await; // all read their answers, then all are passed on
@@ -397,14 +397,14 @@ impl Connection {
     /// Over h1 its names are spelled as in the head `names`.
     pub async fn send(
         self,
-        mut request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
         te_trailers: bool,
         names: Vec<u8>,
     ) -> Result<Response<AnswerBody>, SendError> {
         let Self { sender, lease, reused } = self;
         let failed = |error: TrySendError<Request<RequestBody>>| {
             let mut error = error;
-            SendError { unsent: error.take_message(), error: error.into_error(), reused }
+            SendError { unsent: error.take_message().map(Box::new), error: error.into_error(), reused }
         };
         match sender {
             Sender::Http1(mut http1) => {
@@ -423,7 +423,7 @@ impl Connection {
                     add_te(request.headers_mut(), Version::HTTP_2);
                 }
                 to_http2(&mut request, &lease);
-                let response = sender.try_send_request(request).await.map_err(failed)?;
+                let response = sender.try_send_request(*request).await.map_err(failed)?;
                 Ok(response.map(|body| AnswerBody::new(body, lease, None)))
             }
         }
