@@ -686,3 +686,40 @@ fn an_offer_on_a_listener_that_redirects_gets_403() {
     let (answer, _) = proxy.connect_and_send(Offer::new().bytes()).read_answer();
     assert_eq!(answer.status(), 403);
 }
+
+/// All that is read at first is the offer, and what stands behind it came with it all the same.
+#[test]
+fn bytes_behind_a_refused_offer_that_fills_the_first_read_are_no_request() {
+    let backend = Backend::http(200, "never");
+    let proxy = Proxy::before(&backend);
+    for size in [1023, 1024, 1025, 2048] {
+        let offer = |fill: &str| {
+            format!(
+                "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 12\r\nX-Fill: {fill}\r\n\r\n"
+            )
+        };
+        let head = offer(&"x".repeat(size - offer("").len()));
+        assert_eq!(head.len(), size);
+        let mut client = proxy.connect();
+        client.send(head + "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n");
+        let (answer, _) = client.read_answer();
+        assert!(answer.status() == 426 && answer.has_token("connection", "close"), "{size}");
+        client.expect_fin();
+    }
+    assert_eq!(backend.connections(), 0);
+}
+
+/// The head that comes next has a time of its own.
+#[test]
+fn the_clock_of_a_refused_offer_is_not_that_of_the_next_head() {
+    let backend = Backend::http(200, "here");
+    let proxy = Proxy::before_with(&backend, "timeouts.head = \"400ms\"", "");
+    let mut client = proxy.connect();
+    client.send(Offer::new().without("Sec-WebSocket-Version").bytes());
+    assert_eq!(client.read_answer().0.status(), 426);
+    std::thread::sleep(Duration::from_millis(600));
+    client.send("GET / HTTP/1.1\r\nHost");
+    client.expect_silence(SILENCE);
+    client.send(": a\r\n\r\n");
+    assert_eq!(client.read_answer().0.status(), 200);
+}

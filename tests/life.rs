@@ -426,3 +426,18 @@ fn an_answer_that_only_the_close_would_end_is_cut_by_a_reset() {
     client.expect_reset(); // a FIN would say that this was all
     assert_eq!(proxy.wait_exit(AT_ONCE).code(), Some(0));
 }
+
+#[test]
+fn sigterm_lets_an_offer_be_answered_that_is_under_way() {
+    let around = Around::new(PLAIN, "");
+    let mut client = around.connect();
+    client.send(Offer::new().bytes());
+    let mut server = around.backend.take();
+    server.read_head();
+    around.proxy.signal(Signal::TERM);
+    client.expect_silence(SILENCE);
+    server.send(http(403, "no"));
+    let (answer, body) = client.read_answer();
+    assert_eq!((answer.status(), body.text().as_str()), (403, "no"));
+    client.expect_fin();
+}

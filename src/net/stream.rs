@@ -250,6 +250,21 @@ impl Stream {
         self.front.is_none() && matches!(&self.transport, Transport::Plain(socket) if socket.has_nothing_unread())
     }
 
+    /// Sends what a bare socket holds back, see `outbox`: what follows is not written.
+    pub fn poll_sent(&mut self) -> Poll<io::Result<()>> {
+        match &mut self.transport {
+            Transport::Plain(Socket::Raw(raw)) => raw.poll_sent(),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Whether the kernel has all that was written and flushed.
+    pub fn holds_nothing_back(&self) -> bool {
+        let socket = self.socket().map_or(0, |socket| if let Socket::Raw(raw) = socket { raw.held_back() } else { 0 });
+        let sealed = if let Transport::Sealed(sealed) = &self.transport { sealed.unsent() } else { 0 };
+        socket + sealed == 0
+    }
+
     /// The socket of its own beneath, for its options; a stream of h2 has none.
     pub fn socket(&self) -> Option<&Socket> {
         match &self.transport {

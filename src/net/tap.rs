@@ -271,6 +271,7 @@ impl Tap {
             let mut state = lock(&self.state);
             state.head.extend_from_slice(&head);
             state.mode = Mode::Delivered;
+            state.begun = None; // of that head, and of no later one
         }
         Self { again: Some(head), ..self }
     }

@@ -89,10 +89,11 @@ pub(super) async fn serve(
             steps.watch(cx);
             records.write(); // of the turn before
             if let Some(tap) = &mut first {
-                if slot.poll().is_ready() {
-                    http = first.take().zip(hyper.take()).map(|(tap, hyper)| hyper(tap));
-                } else if tap.poll_gone(cx).is_ready() {
+                // The client first, as hyper has it: an answer of ours has to know what came behind the offer.
+                if tap.poll_gone(cx).is_ready() {
                     return Poll::Ready(End::Gone);
+                } else if slot.poll().is_ready() {
+                    http = first.take().zip(hyper.take()).map(|(tap, hyper)| hyper(tap));
                 }
             }
             if let Some(http) = &mut http {
@@ -101,14 +102,17 @@ pub(super) async fn serve(
                     (news.clone(), news.into())
                 });
                 let mut is_for_hyper = news.take();
-                if steps.drain_begins() {
-                    is_for_hyper = true;
-                    Pin::new(&mut *http).graceful_shutdown();
-                }
                 // The exchange may in turn have news for hyper: it wants more of a body.
                 is_for_hyper = is_for_hyper || slot.poll().is_ready() || news.take();
                 if is_for_hyper && let Poll::Ready(result) = http.poll_without_shutdown(&mut Context::from_waker(news_waker)) {
                     return Poll::Ready(End::Hyper(result));
+                }
+                // Behind that: what has read nothing yet hyper would close at once.
+                if steps.drain_begins() {
+                    Pin::new(&mut *http).graceful_shutdown();
+                    if let Poll::Ready(result) = http.poll_without_shutdown(&mut Context::from_waker(news_waker)) {
+                        return Poll::Ready(End::Hyper(result));
+                    }
                 }
                 if records.has_any() {
                     cx.waker().wake_by_ref();
@@ -121,13 +125,10 @@ pub(super) async fn serve(
         })
         .await
     };
-    let (tap, read) = match http.map(http1::Connection::into_parts) {
-        Some(parts) => (Some(parts.io.into_inner()), parts.read_buf),
-        None => (first, Bytes::new()),
-    };
+    let parts = http.map(http1::Connection::into_parts).map(|parts| (parts.io.into_inner(), parts.read_buf));
     slot.clear();
     drop(records);
-    if let Some(tap) = tap {
+    if let Some((tap, read)) = parts.or_else(|| Some((first?, Bytes::new()))) {
         after(end, &connection, (tap, &handle, read), permit, settings).await;
     }
 }
@@ -181,15 +182,14 @@ impl<D: Future<Output = ()>> Steps<'_, D> {
     /// To be called at each turn.
     fn watch(&mut self, cx: &mut Context<'_>) {
         let is_first = !std::mem::replace(&mut self.begun, true);
-        if self.shutdown.is_draining() {
-            // Not before: most connections do not live to see it.
-            let shutdown = self.shutdown;
-            let ended = self.ended.get_or_insert_with(|| Box::pin(async { shutdown.ended().await }));
-            if !shutdown.has_ended() {
-                let _is_over = ended.as_mut().poll(cx).is_ready();
-            }
-        } else if is_first {
-            let _is_over = self.draining.as_mut().poll(cx).is_ready();
+        let shutdown = self.shutdown;
+        if !shutdown.is_draining() && (!is_first || self.draining.as_mut().poll(cx).is_pending()) {
+            return;
+        }
+        // Not before the drain: most connections do not live to see it.
+        let ended = self.ended.get_or_insert_with(|| Box::pin(async { shutdown.ended().await }));
+        if !shutdown.has_ended() {
+            let _is_over = ended.as_mut().poll(cx).is_ready();
         }
     }
 }

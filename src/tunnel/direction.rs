@@ -84,6 +84,8 @@ pub(super) struct Direction {
     by_us: bool,
     /// What its receiver still has to say.
     receiver: Receiver,
+    /// The other direction, from the receiver, has delivered all that it has.
+    back_is_through: bool,
     /// The receiver's end was left to the close of its socket.
     without_fin: bool,
 }
@@ -214,6 +216,19 @@ impl Direction {
         if how == How::Fin {
             self.receiver = Receiver::HasEnded;
         }
+    }
+
+    /// Whether it has to know how far the other direction is: see [`Direction::look_back`].
+    #[inline]
+    pub(super) fn looks_back(&self) -> bool {
+        self.receiver != Receiver::Speaks
+    }
+
+    /// Notes whether the other direction, toward `sender`, has delivered all that it has: only then may the receiver's
+    /// socket, and with it the tunnel, be closed.
+    pub(super) fn look_back(&mut self, back: &Self, sender: &Stream) {
+        let is_clean = back.state == State::Open && back.waiting.is_empty() && !back.unflushed && sender.holds_nothing_back();
+        self.back_is_through = is_clean || back.is_done();
     }
 
     /// The receiver has said its Close.
@@ -543,6 +558,9 @@ impl Direction {
     fn poll_ending(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<io::Result<State>> {
         ready!(self.poll_waiting(cx, to))?;
         ready!(Pin::new(&mut *to).poll_flush(cx))?;
+        if !self.by_us && self.looks_back() {
+            ready!(to.poll_sent())?;
+        }
         if !self.by_us && self.may_close(to) {
             self.without_fin = true;
             return Poll::Ready(Ok(State::Done));
@@ -555,6 +573,7 @@ impl Direction {
     /// for an end that the receiver owes nobody.
     fn may_close(&self, receiver: &Stream) -> bool {
         match self.receiver {
+            _ if !self.back_is_through || !receiver.holds_nothing_back() => false,
             Receiver::Speaks => false,
             // Behind a Close without an answer there may still be one to come. And what it said against the law must not
             // be answered with a reset by the close.

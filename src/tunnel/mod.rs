@@ -355,12 +355,18 @@ impl Tunnel {
         // Most tunnels need not know it here: a look at the clock is a tenth of what moving a small message costs.
         let now = if self.up.is_timed() || self.down.is_timed() { at.now() } else { 0 };
         let before = (traffic.from_client(), traffic.from_backend());
+        if self.up.looks_back() {
+            self.up.look_back(&self.down, &self.client);
+        }
         let more_up = self.up.poll(cx, &mut self.client, &mut self.backend, &traffic.from_client, now);
         if let Some(how) = self.up.met_loss() {
             self.down.sender_is_lost(how);
         }
         if let Some(how) = self.up.how() {
             self.down.receiver_has_ended(how);
+        }
+        if self.down.looks_back() {
+            self.down.look_back(&self.up, &self.backend);
         }
         let more_down = self.down.poll(cx, &mut self.backend, &mut self.client, &traffic.from_backend, now);
         if let Some(how) = self.down.met_loss() {

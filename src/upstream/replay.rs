@@ -12,10 +12,11 @@ use super::answer::AnswerBody;
 use super::backend::Lease;
 use super::connection::start_http1;
 use super::no_body;
-use crate::net::Stream;
+use crate::net::{Stream, notice_loss_of};
 
 /// Reads `read` and what follows on `stream` as the answer to a GET. The connection ends with it.
 pub async fn replay(lease: Lease, stream: Stream, read: Bytes) -> hyper::Result<Response<AnswerBody>> {
+    notice_loss_of(&stream); // it was dialled for a tunnel, which would see to that
     let mut connection = start_http1(stream, &lease.server).await?;
     connection.reusable = false;
     let response = connection.read_answer(read, Request::new(no_body())).await.map_err(TrySendError::into_error)?;
