@@ -510,6 +510,36 @@ mod tests {
         assert_eq!(socket.tcp_user_timeout().expect("an option"), Some(Duration::from_secs(150)));
     }
 
+    /// To close the client's socket would end the tunnel, and with it what its backend has not taken yet.
+    #[tokio::test]
+    async fn what_waits_for_a_backend_that_ends_behind_both_closes_is_not_lost() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let pair = || tokio::net::UnixStream::pair().expect("a pair");
+        let ((client, mut client_peer), (backend, mut backend_peer)) = (pair(), pair());
+        socket2::SockRef::from(&backend).set_send_buffer_size(4096).expect("an option");
+        // All of it is read at once, and most of it waits, the Close among it.
+        let data = [&[0x82, 0xfe, 0xea, 0x60, 0, 0, 0, 0][..], &vec![7; 60_000], &frame::close(1000, "", Some([0; 4]))].concat();
+        let close = frame::close(1000, "", None);
+        client_peer.write_all(&data).await.expect("room");
+        backend_peer.write_all(&close).await.expect("room");
+        let [client, backend] = [client, backend].map(|unix| Stream::from(crate::net::Socket::from(unix)));
+        let framing = Framing::Frames(Extensions::default());
+        let tunnel = Tunnel::between(client, backend, Arc::default(), framing, Duration::from_secs(60));
+        let (traffic, shutdown) = (Traffic::default(), crate::base::Shutdown::default());
+        let talk = async {
+            let mut heard = vec![0; close.len()];
+            client_peer.read_exact(&mut heard).await.expect("the Close");
+            assert_eq!(heard, close);
+            backend_peer.shutdown().await.expect("an end");
+            assert_eq!(client_peer.read(&mut heard).await.expect("an end"), 0);
+            client_peer.shutdown().await.ok();
+            let mut got = Vec::new();
+            backend_peer.read_to_end(&mut got).await.expect("an end");
+            assert!(got == data, "{} of {} bytes", got.len(), data.len());
+        };
+        tokio::join!(Box::new(tunnel).run(&traffic, &shutdown), talk);
+    }
+
     /// What an idle tunnel costs is this, what its owner adds, and two sockets.
     #[test]
     fn a_tunnel_at_rest_is_small() {
