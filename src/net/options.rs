@@ -27,7 +27,7 @@ pub fn no_delay(tcp: &impl AsFd) {
     SockRef::from(tcp).set_tcp_nodelay(true).ok();
 }
 
-/// What [`notice_loss`] does, to the socket beneath a stream.
+/// What [`tune`] does but for the delay, to the socket beneath a stream.
 pub fn notice_loss_of(stream: &Stream) {
     if let Some(tcp) = stream.socket().and_then(Socket::tcp) {
         notice_loss(&tcp);
