@@ -14,7 +14,8 @@ use std::ptr::null_mut;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Heap;
 
-/// A thread keeps no more than so many bytes. 64 requests at once need some 600 KiB, as many handshakes twice that.
+/// A thread keeps no more than so many bytes. 64 requests at once needed some 600 KiB, as many handshakes twice that, when an
+/// exchange was twice as large as now.
 const MOST_BYTES: usize = 1 << 20;
 /// Nor so many bytes of one size, but so many blocks in any case.
 const MOST_OF_A_SIZE: usize = 64 << 10;

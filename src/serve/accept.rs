@@ -33,7 +33,7 @@ pub async fn accept(listener: Listener, entry: Arc<Entry>, runtimes: Vec<Handle>
         entry.shared.counters.connections.add();
         let tasks = &entry.shared.tasks;
         match turn.next().filter(|number| *number > 0).and_then(|number| runtimes.get(number)) {
-            // Boxed: tokio moves a task's future when it begins and when it ends, and this one is 5 KB.
+            // Boxed: tokio moves a task's future when it begins and when it ends, and this one is 4 KB.
             None => tasks.spawn("connection", Box::pin(connection::serve(entry.clone(), accepted))),
             Some(runtime) => {
                 let entry = entry.clone();

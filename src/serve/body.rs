@@ -154,7 +154,7 @@ impl Flow {
 pub(super) enum ClientBody {
     Http1(Incoming),
     Http2(Box<H2Body>),
-    /// Of an extended CONNECT: what follows its head belongs to the tunnel.
+    /// Of an offer that was not read by hyper, or an extended CONNECT: what follows its head belongs to the tunnel.
     None,
 }
 
