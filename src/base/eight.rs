@@ -2,7 +2,7 @@
 //! byte by byte.
 
 /// Times a byte: that byte eight times.
-pub const ONES: u64 = u64::from_le_bytes([1; 8]);
+const ONES: u64 = u64::from_le_bytes([1; 8]);
 const HIGH: u64 = ONES * 0x80;
 
 /// The highest bit of each byte that is below `limit`, which is 128 at most; above the first of them, which is exact,

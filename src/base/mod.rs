@@ -1,5 +1,5 @@
-//! Ground floor: ids, random bytes, bytes eight at a time, durations and sizes as people write them, tracked tasks and their turns, the heap, the
-//! shutdown token.
+//! Ground floor: ids, random bytes, bytes eight at a time, durations and sizes as people write them, tracked tasks and
+//! their turns, the heap, the shutdown token.
 //!
 //! Nothing here knows any other room, and nothing here knows what a proxy is.
 

@@ -25,20 +25,16 @@ pub fn read_offer(head: &Bytes, max_lines: usize) -> Option<Request<()>> {
     if status != httparse::Status::Complete(head.len()) || parsed.version != Some(1) {
         return None;
     }
-    let part = |part: &[u8]| {
-        let at = part.as_ptr().addr().checked_sub(head.as_ptr().addr())?;
-        (at.checked_add(part.len())? <= head.len()).then(|| head.slice(at..at + part.len()))
-    };
     let mut headers = HeaderMap::with_capacity(parsed.headers.len());
     for line in parsed.headers.iter() {
         let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
         if [CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT].contains(&name) {
             return None;
         }
-        headers.append(name, HeaderValue::from_maybe_shared(part(line.value)?).ok()?);
+        headers.append(name, HeaderValue::from_maybe_shared(head.slice_ref(line.value)).ok()?);
     }
     let mut request = Request::new(());
-    *request.uri_mut() = Uri::from_maybe_shared(part(parsed.path?.as_bytes())?).ok()?;
+    *request.uri_mut() = Uri::from_maybe_shared(head.slice_ref(parsed.path?.as_bytes())).ok()?;
     *request.version_mut() = Version::HTTP_11;
     *request.headers_mut() = headers;
     Some(request)

@@ -28,7 +28,7 @@ pub fn write_head<'a>(
     let names: Vec<&[u8]> = names.collect();
     let mut fixed: Vec<(&str, &[u8], bool)> = fixed.iter().map(|(name, value)| (name.as_str(), *value, false)).collect();
     for (name, value, written) in &mut fixed {
-        if !names.iter().any(|line| is(line, name)) {
+        if !names.iter().any(|line| is_like(line, name.as_bytes())) {
             put(&mut out, name, None, value);
             *written = true;
         }
@@ -39,10 +39,10 @@ pub fn write_head<'a>(
     fields.retain(|(name, ..)| !fixed.iter().any(|(fixed, ..)| fixed == name));
     let mut first = 0;
     for spelled in names {
-        let field = match fixed.iter_mut().find(|(name, ..)| is(spelled, name)) {
+        let field = match fixed.iter_mut().find(|(name, ..)| is_like(spelled, name.as_bytes())) {
             Some((_, _, true)) => continue,
             Some(field) => Some(field),
-            None => fields.iter_mut().skip(first).find(|(name, _, written)| !written && is(spelled, name)),
+            None => fields.iter_mut().skip(first).find(|(name, _, written)| !written && is_like(spelled, name.as_bytes())),
         };
         if let Some((name, value, written)) = field {
             put(&mut out, name, Some(spelled), value);
@@ -55,11 +55,6 @@ pub fn write_head<'a>(
     }
     out.put_slice(b"\r\n");
     out.freeze()
-}
-
-/// Whether a name on the wire is this one, which is in small letters.
-fn is(spelled: &[u8], name: &str) -> bool {
-    is_like(spelled, name.as_bytes())
 }
 
 /// `name` is in small letters.

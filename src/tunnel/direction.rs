@@ -560,10 +560,10 @@ impl Direction {
         ready!(Pin::new(&mut *to).poll_flush(cx))?;
         if !self.by_us && self.looks_back() {
             ready!(to.poll_sent())?;
-        }
-        if !self.by_us && self.may_close(to) {
-            self.without_fin = true;
-            return Poll::Ready(Ok(State::Done));
+            if self.may_close(to) {
+                self.without_fin = true;
+                return Poll::Ready(Ok(State::Done));
+            }
         }
         ready!(Pin::new(to).poll_shutdown(cx))?;
         Poll::Ready(Ok(if self.by_us { State::Discard } else { State::Done }))
@@ -572,14 +572,14 @@ impl Direction {
     /// Whether the FIN for the receiver may go with the close of its socket, at once: two system calls less, and no wait
     /// for an end that the receiver owes nobody.
     fn may_close(&self, receiver: &Stream) -> bool {
-        match self.receiver {
-            _ if !self.back_is_through || !receiver.holds_nothing_back() => false,
+        let says_no_more = match self.receiver {
             Receiver::Speaks => false,
             // Behind a Close without an answer there may still be one to come. And what it said against the law must not
             // be answered with a reset by the close.
             Receiver::HasClosed => self.passage.has_closed() && receiver.is_bare_and_read(),
             Receiver::HasEnded => receiver.is_bare(),
-        }
+        };
+        says_no_more && self.back_is_through && receiver.holds_nothing_back()
     }
 
     /// Reads until the sender ends in whatever way, and keeps nothing but the sender's Close. `None`: the turn is over.

@@ -1,9 +1,10 @@
 //! Pure: a request without a body and a small answer to it, without hyper: the everyday case.
 //!
 //! With hyper's client for it a request costs a fifth more in all (benches/README.md). So the head of such a request is
-//! written here, and an answer that came whole with the first read, head and body, is taken apart here. All that is not plain (a body of
-//! unknown length or one that goes on, an answer to HEAD, 1xx, an end of the connection, what is malformed) is hyper's:
-//! nothing is refused here, and nothing is framed here but by `Content-Length`, as the law reads it (`headers::content_length`).
+//! written here, and an answer that came whole with the first read, head and body, is taken apart here. All that is not
+//! plain (a body of unknown length or one that goes on, an answer to HEAD, 1xx, an end of the connection, what is
+//! malformed) is hyper's: nothing is refused here, and nothing is framed here but by `Content-Length`, as the law reads it
+//! (`headers::content_length`).
 
 use std::mem::MaybeUninit;
 
